@@ -1,0 +1,55 @@
+// Why one file did not arrive: the class that stands in outcomes, in failed.jsonl and in the
+// counters. The names are part of the contract with the operator's scripts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace gigafetch {
+
+enum class FailureClass : uint8_t {
+  // Refused by the name policy before any request: counted as rejected.
+  bad_name = 1,       // empty, or holds a NUL
+  name_too_long = 2,  // no path of the chosen layout can hold it
+
+  // The origin's answer.
+  http_status = 16,       // a status that is not 200
+  redirect = 17,          // a 3xx: followed nowhere, credentials must not travel
+  content_encoding = 18,  // a coding that was not asked for
+  too_large = 19,         // over --max-file-size
+  bad_framing = 20,       // the response cannot be delimited safely
+  truncated = 21,         // the connection ended inside the response
+  reset = 22,             // the connection ended before the response
+  stalled = 23,           // no byte came for --stall-timeout
+
+  // Storing it.
+  name_conflict = 32,  // `a` and `a/b` cannot both be stored
+  unsafe_path = 33,    // a link or a special file stands where the file should go
+  store_error = 34,    // the file system refused this one file
+
+  // verify.
+  missing = 48,    // listed, but not on disk
+  different = 49,  // the bytes on disk are not the origin's
+};
+
+// The class as written to failed.jsonl, for example "name-conflict".
+std::string_view name_of(FailureClass failure);
+
+// The class with this wire value, if there is one.
+std::optional<FailureClass> failure_class_of(uint8_t wire_value);
+
+// Rejected names never cause a request; every other failure is counted as failed.
+bool is_rejection(FailureClass failure);
+
+// One file's final failure. `status` is the HTTP status of the last answer, 0 when there was none;
+// `attempts` counts the requests that were charged to the file.
+struct FileFailure {
+  FailureClass cause = FailureClass::http_status;
+  uint16_t status = 0;
+  uint16_t attempts = 0;
+  std::string text;
+};
+
+}  // namespace gigafetch

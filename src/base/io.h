@@ -1,0 +1,18 @@
+// Whole reads and writes on blocking descriptors: short counts and EINTR handled in one place.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace gigafetch {
+
+// Writes all of `bytes`. 0, or the errno of the write that failed.
+int write_all(int fd, std::string_view bytes);
+
+// Reads from the descriptor's position to the end. Fails with too_large beyond `max_bytes`; `what`
+// names the file in the error.
+Result<std::string> read_to_end(int fd, size_t max_bytes, std::string_view what);
+
+}  // namespace gigafetch

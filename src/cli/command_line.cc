@@ -1,0 +1,348 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <map>
+
+#include "cli/commands.h"
+#include "wire/messages.h"
+
+namespace gigafetch::cli {
+namespace {
+
+constexpr double kMaxSeconds = 86'400;
+
+const char kFooter[] =
+    "Exit status: 0 all that was listed is stored; 1 the run could not go on; 2 wrong usage;\n"
+    "3 finished, but some files failed (failed.jsonl in the state folder names them);\n"
+    "4 interrupted: the same command goes on.\n"
+    "\n"
+    "Examples:\n"
+    "  gigafetch fetch http://files.example:8080 /data/files\n"
+    "  gigafetch fetch --layout fanout --pipeline 16 http://10.0.0.7/store /data/files\n"
+    "  gigafetch verify --content http://files.example:8080 /data/files\n"
+    "  gigafetch ls http://files.example:8080 | wc -l\n"
+    "\n"
+    "'gigafetch COMMAND --help' says what a command takes.";
+
+// Headings and columns of --help.
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(32);
+    label("REQUIRED", "");
+    label("TEXT", "");
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string& type = option->get_type_name();
+    return type.empty() ? "" : " " + type;
+  }
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string usage = "Usage: " + name;
+    if (!app->get_subcommands({}).empty()) return usage + " COMMAND [OPTIONS]\n";
+    usage += " [OPTIONS]";
+    for (const CLI::Option* option :
+         app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+      usage += " " + option->get_name();
+    }
+    return usage + "\n\n";
+  }
+};
+
+// "N" or "auto".
+void set_pipeline(WorkerOptions& worker, const std::string& text) {
+  constexpr uint32_t kMostPipeline = 1024;
+  constexpr uint32_t kMostAutomatic = 64;
+  if (text == "auto") {
+    worker.pipeline_auto = true;
+    worker.pipeline = kMostAutomatic;
+    return;
+  }
+  uint32_t depth = 0;
+  if (!CLI::detail::lexical_cast(text, depth) || depth < 1 || depth > kMostPipeline) {
+    throw CLI::ValidationError("--pipeline", "takes 'auto' or a number from 1 to 1024, not " + text);
+  }
+  worker.pipeline_auto = false;
+  worker.pipeline = depth;
+}
+
+CLI::Option* seconds_option(CLI::App& app, const std::string& name, double& value,
+                            const std::string& text) {
+  return app.add_option(name, value, text)
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.001, kMaxSeconds));
+}
+
+void add_origin(CLI::App& app, OriginOptions& origin) {
+  app.add_option("URL", origin.url, "The service's base: its listing is at URL/list")
+      ->required()
+      ->type_name("");
+  const char* group = "The service";
+  app.add_option("--api", origin.api, "How it lists its names: marker")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"marker"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--header", origin.headers, "Send this header with every request (repeatable)")
+      ->type_name("'K: V'")
+      ->take_all()
+      ->group(group);
+  app.add_option("--bearer-file", origin.bearer_file,
+                 "Send the token in this file as 'Authorization: Bearer'")
+      ->type_name("FILE")
+      ->group(group);
+  group = "When things go wrong";
+  app.add_option("--retries", origin.retries, "Further tries for a page or file that fails")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str()
+      ->group(group);
+  seconds_option(app, "--connect-timeout", origin.connect_timeout, "Give a connection up after this")
+      ->capture_default_str()
+      ->group(group);
+  seconds_option(app, "--stall-timeout", origin.stall_timeout,
+                 "Give an answer up when no byte comes for this long")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void add_worker(CLI::App& app, WorkerOptions& worker) {
+  const char* group = "How fast";
+  app.add_option("--workers", worker.workers, "Worker processes (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->group(group);
+  app.add_option("--connections", worker.connections, "Connections per worker")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65'536))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--pipeline", [&worker](const std::string& text) { set_pipeline(worker, text); },
+         "Requests in flight per connection, or 'auto' to find it [1]")
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--batch", worker.batch, "Names handed to a worker at a time, at most")
+      ->type_name("N")
+      ->check(CLI::Range(1u, wire::kMaxBatchNames))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--rate", worker.rate, "Requests a second, at most, over all workers")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+}
+
+void add_filter(CLI::App& app, FilterOptions& filter) {
+  const char* group = "Which names";
+  app.add_option("--limit", filter.limit, "Stop listing after this many names")
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--include", filter.include,
+                 "Only names that match this pattern (repeatable); * matches / too")
+      ->type_name("GLOB")
+      ->take_all()
+      ->group(group);
+  app.add_option("--exclude", filter.exclude, "No names that match this pattern (repeatable)")
+      ->type_name("GLOB")
+      ->take_all()
+      ->group(group);
+}
+
+void add_log_level(CLI::App& app, ReportOptions& report) {
+  static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::debug},
+                                                          {"info", LogLevel::info},
+                                                          {"warning", LogLevel::warning},
+                                                          {"error", LogLevel::error},
+                                                          {"off", LogLevel::off}};
+  app.add_option("--log-level", report.log_level, "debug, info, warning, error or off [warning]")
+      ->type_name("LEVEL")
+      ->transform(CLI::CheckedTransformer(kLevels))
+      ->type_name("LEVEL")
+      ->group("What to print");
+}
+
+void add_report(CLI::App& app, ReportOptions& report) {
+  static const std::map<std::string, ProgressMode> kModes = {{"auto", ProgressMode::automatic},
+                                                             {"plain", ProgressMode::plain},
+                                                             {"json", ProgressMode::json},
+                                                             {"none", ProgressMode::none}};
+  app.add_flag("--json", report.json, "The summary as one JSON object on standard output")
+      ->group("What to print");
+  app.add_option("--progress", report.progress, "auto, plain, json or none, on standard error [auto]")
+      ->transform(CLI::CheckedTransformer(kModes))
+      ->type_name("MODE")
+      ->group("What to print");
+  add_log_level(app, report);
+}
+
+void add_state(CLI::App& app, std::string& state) {
+  app.add_option("--state", state, "The state folder [OUT/.gigafetch]")
+      ->type_name("DIR")
+      ->group("Where to put it");
+}
+
+void define_fetch(CLI::App& app, FetchOptions& fetch) {
+  add_origin(app, fetch.origin);
+  app.add_option("OUT", fetch.out, "The output folder; made when only its last part is missing")
+      ->required()
+      ->type_name("");
+  add_filter(app, fetch.filter);
+  const char* group = "Where to put it";
+  app.add_option("--sink", fetch.sink, "files: one file a name")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"files"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--layout", fetch.layout,
+                 "tree: the names' slashes are folders; flat: one folder; fanout: 256 x 256 folders")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"tree", "flat", "fanout"}))
+      ->capture_default_str()
+      ->group(group);
+  add_state(app, fetch.state);
+  app.add_option("--durability", fetch.durability,
+                 "process: survives the program's death; batch: a finished run survives power loss "
+                 "too; file: each file is synced before it counts")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"process", "batch", "file"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-file-size", fetch.max_file_size,
+                 "Larger files fail; K, M, G for powers of 1024")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES")
+      ->group(group);
+  app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
+      ->group(group);
+  app.add_flag("--restart", fetch.restart, "Forget the ledger and begin anew")->group(group);
+  add_worker(app, fetch.worker);
+  add_report(app, fetch.report);
+}
+
+void define_ls(CLI::App& app, ListOptions& list) {
+  add_origin(app, list.origin);
+  add_filter(app, list.filter);
+  add_log_level(app, list.report);
+}
+
+void define_verify(CLI::App& app, VerifyOptions& verify) {
+  add_origin(app, verify.origin);
+  app.add_option("OUT", verify.out, "The output folder of a fetch")->required()->type_name("");
+  app.add_flag("--content", verify.content, "Fetch every file again and compare the bytes")
+      ->group("What to verify");
+  add_state(app, verify.state);
+  add_worker(app, verify.worker);
+  add_report(app, verify.report);
+}
+
+void define_origin(CLI::App& app, OriginServiceOptions& origin) {
+  app.add_option("--listen", origin.listen, "Where to serve; port 0 picks a free one and prints it")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_option("--files", origin.files, "How many files there are")
+      ->type_name("N")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{10'000'000'000}))
+      ->capture_default_str();
+  app.add_option("--size", origin.size, "Bytes of each file")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--page-size", origin.page_size, "Names on a listing page")
+      ->type_name("N")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{500'000}))
+      ->capture_default_str();
+  app.add_option("--seed", origin.seed, "Names and bodies are a function of it")
+      ->type_name("S")
+      ->capture_default_str();
+  app.add_option("--workers", origin.workers, "Processes that serve")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--lag", origin.lag, "Wait before each answer")
+      ->type_name("MS")
+      ->check(CLI::Range(0.0, 3'600'000.0))
+      ->capture_default_str();
+  const auto add_rate = [&](const char* name, double& rate, const char* text) {
+    app.add_option(name, rate, text)
+        ->type_name("SHARE")
+        ->check(CLI::Range(0.0, 1.0))
+        ->group("Faults, as shares (0 to 1) of the file requests");
+  };
+  add_rate("--error-rate", origin.error_rate, "Answer 500");
+  add_rate("--throttle-rate", origin.throttle_rate, "Answer 429 with Retry-After: 1");
+  add_rate("--reset-rate", origin.reset_rate, "Reset the connection");
+  add_rate("--truncate-rate", origin.truncate_rate, "End the connection in the middle of the body");
+  add_rate("--stall-rate", origin.stall_rate, "Fall silent in the middle of the body");
+  add_rate("--close-rate", origin.close_rate, "Answer with Connection: close");
+}
+
+void define_demo(CLI::App& app, DemoOptions& demo) {
+  app.add_option("--files", demo.files, "How many files")
+      ->type_name("N")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{10'000'000'000}))
+      ->capture_default_str();
+  app.add_option("--size", demo.size, "Bytes of each file")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--workers", demo.workers, "Worker processes (default: one per processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--pipeline", demo.pipeline, "Requests in flight per connection")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--out", demo.out, "Keep the files here (default: a temporary folder, removed)")
+      ->type_name("DIR");
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  CLI::App app("Copies every file of a list-then-get HTTP service onto this host.", "gigafetch");
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.footer(kFooter);
+  app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
+  app.set_help_flag("-h,--help", "Print this help");
+  app.require_subcommand(1);
+  // Options of a command can stand in a file: [fetch] and then workers = 16, and so on.
+  app.set_config("--config", "", "Read options from this file; [fetch] begins those of fetch")
+      ->type_name("FILE");
+  app.fallthrough();
+
+  FetchOptions fetch;
+  ListOptions list;
+  VerifyOptions verify;
+  OriginServiceOptions origin;
+  DemoOptions demo;
+  std::function<ExitStatus()> chosen;
+  const auto add_command = [&](const char* name, const char* text, auto& options, auto define,
+                               auto command) {
+    CLI::App* sub = app.add_subcommand(name, text);
+    define(*sub, options);
+    sub->callback([&options, &chosen, command] { chosen = [&options, command] { return command(options); }; });
+  };
+  add_command("fetch", "Copy everything", fetch, define_fetch, fetch_command);
+  add_command("ls", "List the names to standard output, one a line", list, define_ls, ls_command);
+  add_command("verify", "List again and compare with what is on disk", verify, define_verify,
+              verify_command);
+  add_command("origin", "Serve made-up files, for trials, tests and benchmarks", origin,
+              define_origin, origin_command);
+  add_command("demo", "Start an origin, fetch from it, verify, and report", demo, define_demo,
+              demo_command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::string command = "gigafetch";
+    for (const CLI::App* sub : app.get_subcommands()) command += " " + sub->get_name();
+    std::fprintf(stderr, "%s: %s\nSee '%s --help'.\n", command.c_str(), error.what(),
+                 command.c_str());
+    return static_cast<int>(ExitStatus::usage);
+  }
+  return static_cast<int>(chosen());
+}
+
+}  // namespace gigafetch::cli

@@ -1,0 +1,132 @@
+#include "cli/job.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "base/escape.h"
+#include "base/io.h"
+#include "base/unique_fd.h"
+#include "http/request_writer.h"
+#include "store/layout.h"
+#include "supervisor/limits.h"
+
+namespace gigafetch::cli {
+namespace {
+
+constexpr size_t kMaxTokenBytes = 16 * 1024;
+
+Millis milliseconds(double seconds) { return Millis(static_cast<int64_t>(seconds * 1000)); }
+
+Result<std::string> read_token(const std::string& path) {
+  const std::string shown = printable(path);
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return errno_error(errno, fmt::format("cannot open the bearer file '{}'", shown));
+  struct stat file;
+  if (::fstat(fd.get(), &file) == 0 && (file.st_mode & 0077) != 0) {
+    log_warning("others can read the bearer file '{}'; make it private: chmod 600", shown);
+  }
+  Result<std::string> token =
+      read_to_end(fd.get(), kMaxTokenBytes, fmt::format("the bearer file '{}'", shown));
+  if (!token) return token;
+  std::string& text = token.value();
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  for (const char c : text) {
+    // b64token and more: visible ASCII (RFC 6750 section 2.1 allows less)
+    if (c <= 0x20 || c == 0x7F) {
+      return error(ErrorCode::usage, "the bearer file '{}' must hold one line with the token alone",
+                   shown);
+    }
+  }
+  if (text.empty()) return error(ErrorCode::usage, "the bearer file '{}' is empty", shown);
+  return token;
+}
+
+}  // namespace
+
+Result<coordinator::ListingSettings> listing_settings(const OriginOptions& options) {
+  coordinator::ListingSettings settings;
+  Result<http::Url> url = http::parse_url(options.url);
+  if (!url) return std::move(url).failure();
+  settings.origin = std::move(url).value();
+  settings.api = options.api;
+  for (const std::string& text : options.headers) {
+    Result<http::Header> header = http::parse_header_option(text);
+    if (!header) return std::move(header).failure();
+    settings.headers.push_back(std::move(header).value());
+  }
+  if (!options.bearer_file.empty()) {
+    Result<std::string> token = read_token(options.bearer_file);
+    if (!token) return std::move(token).failure();
+    settings.headers.push_back({"Authorization", "Bearer " + token.value()});
+  }
+  settings.retries = options.retries;
+  settings.connect_timeout = milliseconds(options.connect_timeout);
+  settings.stall_timeout = milliseconds(options.stall_timeout);
+  return settings;
+}
+
+coordinator::Filter filter_of(const FilterOptions& options) {
+  return coordinator::Filter{options.include, options.exclude};
+}
+
+Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
+                                 const OriginOptions& origin, const WorkerOptions& worker,
+                                 const ReportOptions& report) {
+  supervisor::Job job;
+  job.log_level = report.log_level;
+  job.workers = worker.workers > 0 ? worker.workers
+                                   : static_cast<uint32_t>(supervisor::allowed_cpus().size());
+  job.coordinator.listing = listing;
+  job.coordinator.workers = job.workers;
+  job.coordinator.batch_names = worker.batch;
+
+  worker::Settings& settings = job.worker;
+  settings.origin = listing.origin;
+  settings.api = listing.api;
+  settings.headers = listing.headers;
+  settings.pipeline = worker.pipeline;
+  settings.pipeline_auto = worker.pipeline_auto;
+  settings.retries = origin.retries;
+  settings.connect_timeout = listing.connect_timeout;
+  settings.stall_timeout = listing.stall_timeout;
+  settings.rate = worker.rate / job.workers;
+
+  const uint64_t descriptors = supervisor::raise_descriptor_limit();
+  settings.connections = supervisor::connections_within(descriptors, worker.connections);
+  if (settings.connections == 0) {
+    return error(ErrorCode::no_resource,
+                 "only {} open descriptors are allowed; raise the limit (ulimit -n 4096)",
+                 descriptors);
+  }
+  if (settings.connections < worker.connections) {
+    log_warning("only {} open descriptors are allowed: each worker uses {} connections, not {}",
+                descriptors, settings.connections, worker.connections);
+  }
+  return job;
+}
+
+Result<std::string> state_path(const std::string& out, const std::string& given) {
+  namespace fs = std::filesystem;
+  const fs::path inside = fs::path(out) / store::kStateFolderName;
+  if (given.empty()) return inside.string();
+  std::error_code failed;
+  const fs::path folder = fs::weakly_canonical(fs::absolute(out, failed), failed);
+  const fs::path state = fs::weakly_canonical(fs::absolute(given, failed), failed);
+  if (failed) {
+    return error(ErrorCode::usage, "--state '{}' is not a usable path", printable(given));
+  }
+  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), state.begin(), state.end());
+  const bool below = end == folder.end();
+  if (below && state != folder / store::kStateFolderName) {
+    return error(ErrorCode::usage,
+                 "--state must not lie in the output folder, where names could reach it; leave it "
+                 "out to use '{}', or choose a folder elsewhere",
+                 printable(inside.string()));
+  }
+  return given;
+}
+
+}  // namespace gigafetch::cli

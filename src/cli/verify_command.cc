@@ -1,0 +1,187 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/escape.h"
+#include "cli/commands.h"
+#include "cli/fetch.h"
+#include "cli/job.h"
+#include "cli/progress.h"
+#include "coordinator/list_names.h"
+#include "store/output_folder.h"
+#include "store/set_difference.h"
+#include "store/set_hash.h"
+#include "store/tree_walk.h"
+
+namespace gigafetch::cli {
+namespace {
+
+constexpr char kFindings[] = "verify.jsonl";
+constexpr size_t kShownExtras = 10;
+
+// What is on disk.
+struct Found {
+  store::SetHash names;   // files whose path belongs to a name
+  uint64_t strangers = 0;  // links, devices, and files whose path belongs to no name
+};
+
+void show_extra(std::string_view path, uint64_t& shown) {
+  if (shown++ < kShownExtras) print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
+}
+
+// Calls `on_name` for each file that has a name, and `on_stranger` with the path of anything else.
+Result<void> walk_names(int output_fd, store::Layout layout,
+                        const std::function<Result<void>(std::string_view path, const std::string&)>& on_name,
+                        const std::function<void(std::string_view path)>& on_stranger) {
+  return store::walk_tree(output_fd, [&](std::string_view path, store::EntryKind kind) -> Result<void> {
+    const std::optional<std::string> name = kind == store::EntryKind::file
+                                                ? store::name_of_path(layout, path)
+                                                : std::nullopt;
+    if (name) return on_name(path, *name);
+    on_stranger(path);
+    return {};
+  });
+}
+
+Result<Found> count_found(int output_fd, store::Layout layout) {
+  Found found;
+  Result<void> walked = walk_names(
+      output_fd, layout,
+      [&](std::string_view, const std::string& name) -> Result<void> {
+        found.names.add(store::hash_of_name(name));
+        return {};
+      },
+      [&](std::string_view) { ++found.strangers; });
+  if (!walked) return std::move(walked).failure();
+  return found;
+}
+
+// Lists once more and compares, to tell extra files from names that are listed more than once.
+Result<uint64_t> find_extras(const supervisor::Job& job, const Found& found) {
+  Result<store::SetDifference> sets = store::SetDifference::create(job.state_fd, found.names.count);
+  if (!sets) return std::move(sets).failure();
+  const store::Layout layout = job.worker.layout;
+  Result<void> walked = walk_names(
+      job.output_fd, layout,
+      [&](std::string_view, const std::string& name) {
+        return sets->add_found(store::hash_of_name(name));
+      },
+      [](std::string_view) {});
+  if (!walked) return std::move(walked).failure();
+  Result<void> listed = coordinator::list_names(
+      job.coordinator.listing, job.coordinator.filter, UINT64_MAX,
+      [&](std::string_view name) { return sets->add_listed(store::hash_of_name(name)); });
+  if (!listed) return std::move(listed).failure();
+  Result<store::SetDifference::Report> difference = sets->finish();
+  if (!difference) return std::move(difference).failure();
+
+  uint64_t shown = 0;
+  const std::vector<store::Hash128>& examples = difference->examples;
+  walked = walk_names(
+      job.output_fd, layout,
+      [&](std::string_view path, const std::string& name) -> Result<void> {
+        const store::Hash128 hash = store::hash_of_name(name);
+        if (std::binary_search(examples.begin(), examples.end(), hash)) show_extra(path, shown);
+        return {};
+      },
+      [&](std::string_view path) { show_extra(path, shown); });
+  if (!walked) return std::move(walked).failure();
+  return difference->extra + found.strangers;
+}
+
+// The job that filled the output folder.
+Result<store::JobIdentity> recorded_job(int state_fd, const coordinator::ListingSettings& listing,
+                                        const std::string& out) {
+  Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state_fd);
+  if (!recorded) return std::move(recorded).failure();
+  if (!recorded->has_value()) {
+    return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
+                 printable(out));
+  }
+  store::JobIdentity wanted = **recorded;
+  wanted.url = listing.origin.canonical();
+  wanted.api = listing.api;
+  if (const std::string other = difference(**recorded, wanted); !other.empty()) {
+    return error(ErrorCode::exists, "'{}' holds another job: {}", printable(out), other);
+  }
+  return **recorded;
+}
+
+}  // namespace
+
+Result<Summary> verify(const VerifyOptions& options) {
+  Result<coordinator::ListingSettings> listing = listing_settings(options.origin);
+  if (!listing) return std::move(listing).failure();
+  Result<supervisor::Job> made =
+      make_job(*listing, options.origin, options.worker, options.report);
+  if (!made) return std::move(made).failure();
+  supervisor::Job& job = made.value();
+
+  Result<UniqueFd> output_fd = store::open_existing_output_folder(options.out);
+  if (!output_fd) return std::move(output_fd).failure();
+  Result<std::string> state_at = state_path(options.out, options.state);
+  if (!state_at) return std::move(state_at).failure();
+  if (::access(state_at->c_str(), F_OK) != 0) {
+    return error(ErrorCode::not_found,
+                 "'{}' has no state folder '{}'; was it filled by gigafetch, and with --state?",
+                 printable(options.out), printable(*state_at));
+  }
+  Result<store::StateFolder> state = store::StateFolder::open_and_lock(*state_at);
+  if (!state) return std::move(state).failure();
+  Result<store::JobIdentity> identity = recorded_job(state->fd(), *listing, options.out);
+  if (!identity) return std::move(identity).failure();
+
+  job.output_fd = output_fd->get();
+  job.state_fd = state->fd();
+  job.coordinator.filter = {identity->include, identity->exclude};
+  job.coordinator.dead_letters = kFindings;
+  job.worker.mode = options.content ? worker::Mode::compare : worker::Mode::check;
+  job.worker.layout = store::layout_of(identity->layout).value_or(store::Layout::tree);
+
+  Summary summary;
+  summary.workers = job.workers;
+  {
+    Progress progress(options.report.progress);
+    summary.report = supervisor::supervise(job, progress);
+  }
+  supervisor::Report& report = summary.report;
+  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) {
+    print_error(report.text);
+    return summary;
+  }
+  Result<Found> found = count_found(job.output_fd, job.worker.layout);
+  if (!found) return std::move(found).failure();
+  const Figures& figures = report.figures;
+  const store::SetHash stored{{figures.set_hash_low, figures.set_hash_high}, figures.stored};
+  summary.extra = 0;
+  if (found->strangers > 0 || found->names != stored) {
+    Result<uint64_t> extra = find_extras(job, *found);
+    if (!extra) return std::move(extra).failure();
+    summary.extra = *extra;
+  }
+  if (report.exit == ExitStatus::failures) {
+    print_error(fmt::format("{} listed names are not stored as they should be; '{}/{}' names them",
+                            with_commas(figures.failed + figures.rejected),
+                            printable(state->path()), kFindings));
+  }
+  if (*summary.extra > 0) {
+    print_error(fmt::format("{} entries on disk are not listed", with_commas(*summary.extra)));
+    report.exit = ExitStatus::failures;
+  }
+  return summary;
+}
+
+ExitStatus verify_command(const VerifyOptions& options) {
+  init_log(options.report.log_level, "gigafetch");
+  Result<Summary> summary = verify(options);
+  if (!summary) {
+    print_error(summary.failure().text);
+    return exit_status_of(summary.failure().code);
+  }
+  print_summary(*summary, options.report.json);
+  return summary->report.exit;
+}
+
+}  // namespace gigafetch::cli

@@ -1,0 +1,70 @@
+#include "coordinator/list_names.h"
+
+#include "coordinator/lister.h"
+#include "coordinator/origin_watch.h"
+#include "coordinator/page_intake.h"
+
+namespace gigafetch::coordinator {
+namespace {
+
+class Walk final : private Lister::Client {
+ public:
+  Walk(const ListingSettings& settings, const Filter& filter, uint64_t limit,
+       const std::function<Result<void>(std::string_view)>& on_name, listing::Dialect& dialect)
+      : intake_(filter, limit),
+        on_name_(on_name),
+        watch_(loop_, settings.origin.canonical(),
+               [this](const std::string& why) { end(error(ErrorCode::origin, "{}", why)); }),
+        lister_(loop_, settings, dialect, *this) {}
+
+  Result<void> run() {
+    if (intake_.limit_reached()) return {};
+    lister_.start();
+    loop_.run();
+    return result_;
+  }
+
+ private:
+  bool wants_page() override { return !intake_.limit_reached(); }
+
+  Result<uint64_t> on_page(listing::PageReader& page, bool last) override {
+    intake_.begin_page();
+    if (Result<void> read = page.read_names(intake_); !read) return std::move(read).failure();
+    for (NameCursor cursor(intake_.names().bytes()); !cursor.done(); cursor.next()) {
+      if (Result<void> taken = on_name_(cursor.name()); !taken) return std::move(taken).failure();
+    }
+    for (const std::string& name : intake_.too_long()) {
+      if (Result<void> taken = on_name_(name); !taken) return std::move(taken).failure();
+    }
+    if (last || intake_.limit_reached()) end({});
+    return intake_.listed() + intake_.filtered();
+  }
+
+  void on_origin_alive() override { watch_.alive(); }
+  void on_origin_trouble(const std::string& text) override { watch_.trouble(text); }
+  void on_listing_failed(const Error& why) override { end(why); }
+
+  void end(Result<void> result) {
+    result_ = std::move(result);
+    lister_.stop();
+    loop_.stop();
+  }
+
+  net::Loop loop_;
+  PageIntake intake_;
+  const std::function<Result<void>(std::string_view)>& on_name_;
+  Result<void> result_;
+  OriginWatch watch_;
+  Lister lister_;
+};
+
+}  // namespace
+
+Result<void> list_names(const ListingSettings& settings, const Filter& filter, uint64_t limit,
+                        const std::function<Result<void>(std::string_view name)>& on_name) {
+  auto dialect = listing::make_dialect(settings.api, settings.origin.base_path);
+  if (!dialect) return std::move(dialect).failure();
+  return Walk(settings, filter, limit, on_name, *dialect.value()).run();
+}
+
+}  // namespace gigafetch::coordinator

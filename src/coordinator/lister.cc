@@ -1,0 +1,255 @@
+#include "coordinator/lister.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/escape.h"
+#include "base/log.h"
+
+namespace gigafetch::coordinator {
+namespace {
+
+constexpr Millis kFirstRetry{100};
+constexpr Millis kLongestRetry{5'000};
+constexpr uint32_t kMaxEmptyPages = 10'000;
+constexpr uint32_t kTriesPerLookup = 8;
+
+bool is_passing(int status) {
+  return status == 408 || status == 425 || status == 429 ||
+         (status >= 500 && status != 501 && status != 505);
+}
+
+Millis sweep_period(const ListingSettings& settings) {
+  return std::clamp(std::min(settings.stall_timeout, settings.connect_timeout) / 8, Millis(10),
+                    Millis(1000));
+}
+
+}  // namespace
+
+Lister::Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialect& dialect,
+               Client& client)
+    : loop_(loop),
+      settings_(settings),
+      dialect_(dialect),
+      client_(client),
+      request_writer_(settings.origin, settings.headers),
+      random_(static_cast<uint64_t>(::getpid()) * kGoldenGamma),
+      backoff_(kFirstRetry, kLongestRetry),
+      resolver_(loop),
+      connection_(loop, *this),
+      retry_timer_(loop, [this] { ask(); }),
+      sweep_(loop, sweep_period(settings), [this](TimePoint since) { sweep(since); }) {}
+
+void Lister::start() {
+  state_ = State::asking;
+  ask();
+}
+
+void Lister::want_more() {
+  if (state_ == State::idle) start();
+}
+
+void Lister::stop() {
+  state_ = State::ended;
+  connection_.close();
+  resolver_.cancel();
+  retry_timer_.stop();
+}
+
+void Lister::ask() {
+  if (state_ != State::asking || retry_timer_.active()) return;
+  body_.clear();
+  page_whole_ = false;
+  refusal_.reset();
+  passing_failure_.clear();
+  if (connection_.is_open()) return send_request();
+  if (connection_.is_closed()) connect();
+}
+
+void Lister::connect() {
+  if (addresses_.empty() || (away_failures_ > 0 && away_failures_ % kTriesPerLookup == 0)) {
+    return resolve();
+  }
+  address_index_ = addresses_.next();
+  const int uv_error = connection_.connect(addresses_.at(address_index_));
+  if (uv_error != 0) {
+    net::Closure closure;
+    closure.cause = net::Closure::Cause::connect_failed;
+    closure.uv_error = uv_error;
+    on_closed(closure);
+  }
+}
+
+void Lister::resolve() {
+  if (resolver_.busy()) return;
+  const http::Url& origin = settings_.origin;
+  resolver_.resolve(origin.host, origin.port, [this](Result<std::vector<net::SocketAddress>> found) {
+    if (state_ != State::asking) return;
+    if (!found && found.failure().code == ErrorCode::not_found) {
+      return fail(ErrorCode::origin, found.failure().text);
+    }
+    if (!found) return away(found.failure().text);
+    addresses_.assign(std::move(found).value(), 0);
+    away_failures_ = 0;
+    ask();
+  });
+}
+
+void Lister::on_open() {
+  addresses_.report(address_index_, true);
+  away_failures_ = 0;
+  if (state_ == State::asking) ask();
+}
+
+void Lister::send_request() {
+  std::string target, request;
+  dialect_.append_list_target(target, marker_);
+  request_writer_.append_get(request, target);
+  connection_.send(request, 1);
+  ++requests_;
+}
+
+bool Lister::on_head(const http::ResponseHead& head) {
+  client_.on_origin_alive();
+  if (head.status != 200) {
+    std::string text = fmt::format("the origin answered {} to {}", head.status, page_name());
+    if (is_passing(head.status)) {
+      passing_failure_ = std::move(text);
+      return true;
+    }
+    if (head.status >= 300 && head.status < 400) {
+      text += fmt::format(" (a redirect to '{}'); give the URL that it leads to",
+                          printable(head.location));
+    } else if (head.status == 401 || head.status == 403) {
+      text += "; it wants credentials, see --bearer-file";
+    } else {
+      text += "; is the URL the service's base, and is --api right?";
+    }
+    refusal_ = Error{ErrorCode::origin, std::move(text)};
+    return false;
+  }
+  if (!head.content_encoding.empty() && head.content_encoding != "identity") {
+    refusal_ = error(ErrorCode::origin, "the origin sent {} with Content-Encoding '{}', unasked",
+                     page_name(), printable(head.content_encoding));
+    return false;
+  }
+  if (head.has_length && head.length <= listing::kMaxPageBytes) {
+    body_.reserve(head.length + listing::kPagePadding);
+  }
+  return true;
+}
+
+bool Lister::on_body(std::string_view piece) {
+  if (!passing_failure_.empty()) return true;
+  if (body_.size() + piece.size() > listing::kMaxPageBytes) {
+    refusal_ = error(ErrorCode::too_large, "{} is over {} bytes", page_name(),
+                     listing::kMaxPageBytes);
+    return false;
+  }
+  body_ += piece;
+  return true;
+}
+
+void Lister::on_response() { page_whole_ = true; }
+
+void Lister::on_read_end() {
+  if (page_whole_) take_page();
+}
+
+void Lister::on_closed(const net::Closure& closure) {
+  using Cause = net::Closure::Cause;
+  if (state_ != State::asking) return;
+  if (closure.cause == Cause::connect_failed) {
+    const std::string address = addresses_.at(address_index_).text();
+    addresses_.report(address_index_, false);
+    if (!addresses_.all_failing()) return connect();
+    return away(fmt::format("cannot connect to {}: {}", address, uv_strerror(closure.uv_error)));
+  }
+  if (refusal_) return fail(refusal_->code, std::move(refusal_->text));
+  if (page_whole_) return take_page();
+  if (closure.unanswered == 0) return;  // it ended while idle; ask() connects again
+  if (closure.cause == Cause::ended && !closure.in_response && closure.responses > 0) {
+    return ask();  // it ended between two pages, with our request on its way
+  }
+  failed_try(closure.cause == Cause::bad_response
+                 ? fmt::format("the answer to {} cannot be read: {}", page_name(), closure.text)
+                 : fmt::format("the connection ended in the answer to {}", page_name()));
+}
+
+// The whole answer is in body_; the connection may be open or closed.
+void Lister::take_page() {
+  page_whole_ = false;
+  if (!passing_failure_.empty()) return failed_try(std::move(passing_failure_));
+  tries_ = 0;
+  if (Result<void> read = read_page(); !read) fail(read.failure().code, read.failure().text);
+}
+
+Result<void> Lister::read_page() {
+  const std::string name = page_name();
+  page_.swap(body_);  // the answer to the next request must not touch the page being read
+  listing::PageReader& page = dialect_.open_page(page_);
+  Result<std::optional<std::string>> next = page.next_marker();
+  if (!next) return error(next.failure().code, "{}: {}", name, next.failure().text);
+  ++pages_;
+  const bool last = !next->has_value();
+  if (!last && loop_detector_.repeats(**next)) {
+    return error(ErrorCode::origin,
+                 "{}: its marker '{}' has been seen before: the listing goes in a circle", name,
+                 printable(**next));
+  }
+  marker_ = std::move(next).value();
+  state_ = last ? State::ended : State::idle;
+  if (!last && client_.wants_page()) start();
+  Result<uint64_t> names = client_.on_page(page, last);
+  if (!names) return error(names.failure().code, "{}: {}", name, names.failure().text);
+  empty_pages_ = *names == 0 ? empty_pages_ + 1 : 0;
+  if (empty_pages_ >= kMaxEmptyPages) {
+    return error(ErrorCode::origin, "{}: {} pages in a row were empty", name, kMaxEmptyPages);
+  }
+  return {};
+}
+
+void Lister::failed_try(std::string text) {
+  if (++tries_ > settings_.retries) {
+    return fail(ErrorCode::origin, fmt::format("{} ({} tries)", text, tries_));
+  }
+  log_info("{}; trying again", text);
+  ++retries_;
+  retry_timer_.start(backoff_.delay(tries_, random_));
+}
+
+void Lister::away(std::string text) {
+  client_.on_origin_trouble(text);
+  retry_timer_.start(backoff_.delay(++away_failures_, random_));
+}
+
+void Lister::fail(ErrorCode code, std::string text) {
+  stop();
+  client_.on_listing_failed(Error{code, std::move(text)});
+}
+
+std::string Lister::page_name() const {
+  std::string target;
+  dialect_.append_list_target(target, marker_);
+  return fmt::format("page {} (GET {})", pages_ + 1, printable(target));
+}
+
+void Lister::sweep(TimePoint since) {
+  if (state_ != State::asking || connection_.is_closed()) return;
+  if (!connection_.is_open()) {
+    if (connection_.last_activity() + settings_.connect_timeout > since) return;
+    net::Closure closure;
+    closure.cause = net::Closure::Cause::connect_failed;
+    closure.uv_error = UV_ETIMEDOUT;
+    connection_.close();
+    return on_closed(closure);
+  }
+  if (connection_.outstanding() == 0) return;
+  if (connection_.last_activity() + settings_.stall_timeout > since) return;
+  connection_.close();
+  failed_try(fmt::format("no byte came for {} s in the answer to {}",
+                         settings_.stall_timeout / Millis(1000), page_name()));
+}
+
+}  // namespace gigafetch::coordinator

@@ -1,0 +1,42 @@
+#include "coordinator/origin_watch.h"
+
+#include "base/log.h"
+
+namespace gigafetch::coordinator {
+namespace {
+
+constexpr Millis kCheckPeriod{1000};
+
+}  // namespace
+
+OriginWatch::OriginWatch(net::Loop& loop, std::string origin,
+                         std::function<void(const std::string&)> on_given_up)
+    : loop_(loop),
+      origin_(std::move(origin)),
+      on_given_up_(std::move(on_given_up)),
+      patience_(loop.now()),
+      timer_(loop, [this] { check(); }) {
+  timer_.start(kCheckPeriod, kCheckPeriod);
+}
+
+void OriginWatch::alive() {
+  patience_.on_life(loop_.now());
+  trouble_.clear();
+}
+
+void OriginWatch::trouble(const std::string& text) {
+  if (trouble_.empty()) {
+    log_warning("{}; trying again for up to {} s", text, patience_.allowed() / Millis(1000));
+  }
+  trouble_ = text;
+}
+
+void OriginWatch::check() {
+  if (!patience_.exhausted(loop_.now())) return;
+  timer_.stop();
+  on_given_up_(fmt::format("{} has not answered for {} s{}{}", origin_,
+                           patience_.allowed() / Millis(1000), trouble_.empty() ? "" : ": ",
+                           trouble_));
+}
+
+}  // namespace gigafetch::coordinator

@@ -1,0 +1,55 @@
+// OriginWatch: how long an origin may stay away before the run ends. Loop thread only.
+//
+// An origin that is away is no failure of its files: nothing is charged, the job waits. But an
+// origin that has never answered is soon given up, since its address is likely wrong.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "net/timer.h"
+
+namespace gigafetch::coordinator {
+
+// The rule, without a clock.
+class Patience {
+ public:
+  static constexpr Millis kAtFirst{60'000};
+  static constexpr Millis kLater{3'600'000};
+
+  explicit Patience(TimePoint start) : last_life_(start) {}
+  void on_life(TimePoint now) {
+    last_life_ = now;
+    ever_ = true;
+  }
+  bool exhausted(TimePoint now) const { return now - last_life_ >= allowed(); }
+  Millis allowed() const { return ever_ ? kLater : kAtFirst; }
+
+ private:
+  TimePoint last_life_;
+  bool ever_ = false;
+};
+
+class OriginWatch {
+ public:
+  // `on_given_up` gets the reason, ready to be printed.
+  OriginWatch(net::Loop& loop, std::string origin,
+              std::function<void(const std::string& why)> on_given_up);
+
+  // The origin has answered something.
+  void alive();
+  // Why it cannot be reached. Logged when it is the first since it last answered.
+  void trouble(const std::string& text);
+
+ private:
+  void check();
+
+  net::Loop& loop_;
+  std::string origin_;
+  std::function<void(const std::string&)> on_given_up_;
+  Patience patience_;
+  std::string trouble_;
+  net::Timer timer_;
+};
+
+}  // namespace gigafetch::coordinator

@@ -1,0 +1,61 @@
+// PageIntake: a page's names as listed become the names to fetch: filtered, counted, each once.
+//
+// Duplicates are found exactly within a page; across pages they would need memory for every name,
+// and the second file is stored over the first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/name_list.h"
+#include "coordinator/settings.h"
+#include "listing/dialect.h"
+
+namespace gigafetch::coordinator {
+
+class PageIntake final : public listing::NameReceiver {
+ public:
+  // `filter` must outlive the intake.
+  PageIntake(const Filter& filter, uint64_t limit) : filter_(filter), left_(limit) {}
+
+  // Forgets the last page.
+  void begin_page();
+  // False once --limit names have been listed.
+  bool on_name(std::string_view name) override;
+
+  // Of the page under way:
+  const NameList& names() const { return names_; }  // to fetch
+  uint64_t listed() const { return listed_; }       // of all kinds, without the filtered
+  uint64_t duplicates() const { return duplicates_; }
+  uint64_t filtered() const { return filtered_; }
+  // Names over kMaxNameBytes: rejected, and too long for a batch.
+  const std::vector<std::string>& too_long() const { return too_long_; }
+
+  // Whether --limit has been reached; no further page is needed then.
+  bool limit_reached() const { return left_ == 0; }
+
+ private:
+  // Open addressing over the offsets of the page's names; 0 is an empty slot.
+  struct Slot {
+    uint32_t hash = 0;
+    uint32_t offset_plus_one = 0;
+  };
+
+  bool passes_filter(std::string_view name);
+  bool seen_before(std::string_view name);
+  void grow();
+
+  const Filter& filter_;
+  uint64_t left_;
+  NameList names_;
+  std::vector<Slot> slots_;
+  uint64_t listed_ = 0;
+  uint64_t duplicates_ = 0;
+  uint64_t filtered_ = 0;
+  std::vector<std::string> too_long_;
+  std::string c_name_;  // for fnmatch
+};
+
+}  // namespace gigafetch::coordinator

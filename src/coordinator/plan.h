@@ -1,0 +1,104 @@
+// Plan: which names are handed out next, to whom, and what is still open. Pure: no sockets and no
+// clock, so that tests drive every order of events.
+//
+//     page --add_page--> queued --next--> leased --settle--> gone
+//                          ^                 |
+//                          +-- holder_gone --+   (and names that an outcome releases)
+//
+// A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held by
+// two workers. Memory is bounded by the look-ahead and by the leases.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/name_list.h"
+#include "wire/messages.h"
+
+namespace gigafetch::coordinator {
+
+// Who holds a lease: one connection of one worker process, never used again for another.
+using HolderId = uint64_t;
+
+class Plan {
+ public:
+  struct Limits {
+    uint32_t workers = 1;
+    uint32_t batch_names = 1000;
+    size_t batch_bytes = 256 * 1024;     // of packed names in a batch
+    uint32_t credit = 4;                 // leases in flight per worker
+    size_t look_ahead_bytes = 4 << 20;   // of packed names queued, before the last page added
+  };
+
+  explicit Plan(const Limits& limits) : limits_(limits) {}
+
+  // Whether another page should be asked for. A page asked for is always taken, whatever its size.
+  bool wants_page() const;
+  // Queues a page's names.
+  void add_page(const NameList& names);
+  // No further page will come.
+  void end_listing() { listing_ended_ = true; }
+
+  // The next batch for `holder`; nullopt when it has no credit left or nothing is queued. The view
+  // is valid until the next call on the plan. Batches get smaller as the queue does, so that no
+  // worker is left with a long one while the others have nothing.
+  std::optional<wire::BatchView> next(HolderId holder);
+
+  // Takes an outcome of `holder`. False when the lease is not its own (stale, or a broken worker):
+  // nothing changes then. `on_failure` is called with the name of each failure.
+  using OnFailure = std::function<void(std::string_view name, const FileFailure& failure)>;
+  bool settle(HolderId holder, const wire::Outcome& outcome, const OnFailure& on_failure);
+
+  // The holder can do nothing any more: its leases are queued again, first in line.
+  void holder_gone(HolderId holder);
+
+  size_t leases_of(HolderId holder) const;
+  size_t leases() const { return leases_.size(); }
+  bool has_queued() const { return queued_names_ > 0; }
+  bool listing_ended() const { return listing_ended_; }
+  // Everything listed is settled, and nothing more will be listed.
+  bool finished() const { return listing_ended_ && queued_names_ == 0 && leases_.empty(); }
+
+ private:
+  struct Page {
+    std::string names;  // packed
+    uint64_t open = 0;  // names not yet settled
+  };
+  // A run of names of one page.
+  struct Span {
+    std::list<Page>::iterator page;
+    size_t begin = 0;  // bytes
+    size_t end = 0;
+    uint32_t count = 0;
+  };
+  struct Lease {
+    HolderId holder = 0;
+    uint32_t count = 0;
+    std::vector<Span> spans;
+  };
+
+  uint32_t batch_size() const;
+  Span cut(Span& from, uint32_t names, size_t bytes) const;
+  void queue_front(const Span& span);
+  void close_names(const Span& span, uint32_t count);
+
+  Limits limits_;
+  bool listing_ended_ = false;
+  uint64_t next_lease_ = 1;
+  std::list<Page> pages_;
+  std::deque<Span> queue_;
+  uint64_t queued_names_ = 0;
+  uint64_t queued_bytes_ = 0;
+  std::unordered_map<uint64_t, Lease> leases_;
+  std::unordered_map<HolderId, uint32_t> in_flight_;
+  std::string batch_;  // the last batch handed out
+};
+
+}  // namespace gigafetch::coordinator

@@ -1,0 +1,40 @@
+// What the coordinator needs to know of its job: the one struct that crosses into its process.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "http/request_writer.h"
+#include "http/url.h"
+
+namespace gigafetch::coordinator {
+
+// Which names to fetch: shell patterns (fnmatch(3)); '*' matches '/' too.
+struct Filter {
+  std::vector<std::string> include;  // when not empty, one of them must match
+  std::vector<std::string> exclude;  // none of them may match
+};
+
+// How to list.
+struct ListingSettings {
+  http::Url origin;
+  std::string api;
+  std::vector<http::Header> headers;
+  uint32_t retries = 5;  // tries after the first, per page
+  Millis connect_timeout{10'000};
+  Millis stall_timeout{30'000};
+};
+
+struct Settings {
+  ListingSettings listing;
+  Filter filter;
+  uint64_t limit = UINT64_MAX;  // names listed, at most
+  uint32_t workers = 1;
+  uint32_t batch_names = 1000;
+  // Where failures are recorded, in the state folder.
+  std::string dead_letters = "failed.jsonl";
+};
+
+}  // namespace gigafetch::coordinator

@@ -1,0 +1,69 @@
+// WorkerLink: the coordinator's end of the socket to one worker process. Loop thread only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "coordinator/plan.h"
+#include "net/stream.h"
+#include "wire/messages.h"
+
+namespace gigafetch::coordinator {
+
+class WorkerLink final : private net::Stream::Handler {
+ public:
+  class Client {
+   public:
+    virtual ~Client() = default;
+    // The worker has said who it is; false turns it away.
+    virtual bool on_hello(WorkerLink& link, const wire::Hello& hello) = 0;
+    virtual void on_outcome(WorkerLink& link, wire::Outcome outcome) = 0;
+    virtual void on_pulse(WorkerLink& link, wire::Pulse pulse) = 0;
+    virtual void on_fatal(WorkerLink& link, const wire::Fatal& fatal) = 0;
+    // The link is closed. `why` is empty for an end of file; anything else is a worker that must be
+    // ended. The client must not destroy the link inside this call.
+    virtual void on_link_ended(WorkerLink& link, const std::string& why) = 0;
+  };
+
+  WorkerLink(net::Loop& loop, Client& client, HolderId holder)
+      : client_(client), holder_(holder), stream_(loop, *this) {}
+
+  // For UnixListener::accept.
+  net::Stream& stream() { return stream_; }
+  // Whether the process at the other end is `pid` and of this user (SO_PEERCRED, unix(7)).
+  bool is_peer(pid_t pid) const;
+
+  // Sends one message; dropped when the link has ended.
+  template <typename Message>
+  void send(const Message& message) {
+    out_.clear();
+    wire::append(out_, message);
+    stream_.write(out_);
+  }
+  void send_empty(wire::MessageType type);
+
+  // Ends the link, as if the worker had broken a rule.
+  void refuse(const std::string& why);
+
+  HolderId holder() const { return holder_; }
+  bool greeted() const { return greeted_; }
+  uint32_t worker() const { return hello_.worker; }
+  pid_t pid() const { return static_cast<pid_t>(hello_.pid); }
+  bool ended() const { return stream_.is_closed(); }
+
+ private:
+  void on_bytes(std::string_view bytes) override;
+  void on_ended(int uv_error) override;
+  void on_frame(const wire::Frame& frame);
+
+  Client& client_;
+  HolderId holder_;
+  net::Stream stream_;
+  wire::FrameReader reader_;
+  std::string out_;
+  wire::Hello hello_;
+  bool greeted_ = false;
+};
+
+}  // namespace gigafetch::coordinator

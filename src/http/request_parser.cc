@@ -1,0 +1,79 @@
+#include "http/request_parser.h"
+
+namespace gigafetch::http {
+namespace {
+
+constexpr size_t kMaxRequestHeadBytes = 64 * 1024;
+
+RequestParser* self(llhttp_t* parser) { return static_cast<RequestParser*>(parser->data); }
+
+}  // namespace
+
+const llhttp_settings_t& RequestParser::callbacks() {
+  static const llhttp_settings_t settings = [] {
+    llhttp_settings_t s;
+    llhttp_settings_init(&s);
+    s.on_message_begin = [](llhttp_t* p) { return self(p)->on_message_begin(); };
+    s.on_url = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_target(at, n); };
+    s.on_header_field = [](llhttp_t* p, const char*, size_t n) { return self(p)->count_bytes(n); };
+    s.on_header_value = s.on_header_field;
+    s.on_body = s.on_header_field;
+    s.on_message_complete = [](llhttp_t* p) { return self(p)->on_message_complete(); };
+    return s;
+  }();
+  return settings;
+}
+
+RequestParser::RequestParser(Handler& handler) : handler_(&handler) {
+  llhttp_init(&parser_, HTTP_REQUEST, &callbacks());
+  parser_.data = this;
+}
+
+bool RequestParser::feed(std::string_view bytes) {
+  const bool fed = llhttp_execute(&parser_, bytes.data(), bytes.size()) == HPE_OK;
+  if (!target_split_ && !target_.empty()) {
+    // A request goes on in the next bytes: these ones will be gone by then.
+    split_target_.assign(target_);
+    target_ = {};
+    target_split_ = true;
+  }
+  return fed;
+}
+
+int RequestParser::on_message_begin() {
+  target_ = {};
+  target_split_ = false;
+  head_bytes_ = 0;
+  return HPE_OK;
+}
+
+int RequestParser::on_target(const char* at, size_t length) {
+  if (target_split_) {
+    split_target_.append(at, length);
+  } else if (target_.empty()) {
+    target_ = std::string_view(at, length);
+  } else {
+    split_target_.assign(target_);
+    split_target_.append(at, length);
+    target_split_ = true;
+  }
+  return count_bytes(length);
+}
+
+int RequestParser::count_bytes(size_t length) {
+  head_bytes_ += length;
+  return head_bytes_ <= kMaxRequestHeadBytes ? HPE_OK : HPE_USER;
+}
+
+int RequestParser::on_message_complete() {
+  Request request;
+  request.target = target_split_ ? std::string_view(split_target_) : target_;
+  request.is_get = llhttp_get_method(&parser_) == HTTP_GET;
+  request.keep_alive = llhttp_should_keep_alive(&parser_) != 0;
+  handler_->on_request(request);
+  target_ = {};
+  target_split_ = false;
+  return HPE_OK;
+}
+
+}  // namespace gigafetch::http

@@ -1,0 +1,54 @@
+// RequestParser: the bytes of one connection, cut into HTTP/1.1 requests, for the small server.
+//
+// A layer over llhttp for GET requests without bodies, which is all that the server answers. It
+// knows no sockets; whole input and any split of it give the same events.
+#pragma once
+
+#include <llhttp.h>
+
+#include <string>
+#include <string_view>
+
+namespace gigafetch::http {
+
+
+struct Request {
+  std::string_view target;  // path and query as sent; valid inside Handler::on_request only
+  bool is_get = false;
+  bool keep_alive = true;  // whether the client wants the connection to stay
+};
+
+class RequestParser {
+ public:
+  class Handler {
+   public:
+    virtual ~Handler() = default;
+    // One whole request. Must not destroy or reset the parser.
+    virtual void on_request(const Request& request) = 0;
+  };
+
+  // `handler` must outlive the parser.
+  explicit RequestParser(Handler& handler);
+  RequestParser(const RequestParser&) = delete;
+  RequestParser& operator=(const RequestParser&) = delete;
+
+  // False when the bytes are not requests that this server takes: answer 400 and close.
+  bool feed(std::string_view bytes);
+
+ private:
+  static const llhttp_settings_t& callbacks();
+  int on_target(const char* at, size_t length);
+  int on_message_begin();
+  int on_message_complete();
+  int count_bytes(size_t length);
+
+  llhttp_t parser_;
+  Handler* handler_;
+  // The target, as a view while it lies whole in the bytes fed, as a copy once it is split.
+  std::string_view target_;
+  std::string split_target_;
+  bool target_split_ = false;
+  size_t head_bytes_ = 0;
+};
+
+}  // namespace gigafetch::http

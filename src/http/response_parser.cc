@@ -1,0 +1,297 @@
+#include "http/response_parser.h"
+
+#include <cstring>
+
+namespace gigafetch::http {
+namespace {
+
+ResponseParser* self(llhttp_t* parser) { return static_cast<ResponseParser*>(parser->data); }
+
+std::string_view trim(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == text.npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool equals_ignoring_case(std::string_view text, std::string_view lower_case) {
+  if (text.size() != lower_case.size()) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (lower(text[i]) != lower_case[i]) return false;
+  }
+  return true;
+}
+
+// "Name: value" as a fetcher would write it: nothing but a colon and at most one space between.
+constexpr uint64_t kPlainGap = 2;
+
+}  // namespace
+
+std::string_view name_of(ResponseFault fault) {
+  switch (fault) {
+    case ResponseFault::none:
+      return "none";
+    case ResponseFault::bad_framing:
+      return "bad-framing";
+    case ResponseFault::head_limit:
+      return "head-limit";
+    case ResponseFault::stray_bytes:
+      return "stray-bytes";
+    case ResponseFault::truncated:
+      return "truncated";
+    case ResponseFault::handler_stop:
+      return "handler-stop";
+  }
+  return "unknown";
+}
+
+const llhttp_settings_t& ResponseParser::callbacks() {
+  static const llhttp_settings_t settings = [] {
+    llhttp_settings_t s;
+    llhttp_settings_init(&s);
+    s.on_message_begin = [](llhttp_t* p) { return self(p)->on_message_begin(); };
+    s.on_status = [](llhttp_t* p, const char*, size_t n) { return self(p)->count_head_bytes(n); };
+    s.on_header_field = [](llhttp_t* p, const char* at, size_t n) {
+      return self(p)->on_field_bytes(at, n);
+    };
+    s.on_header_field_complete = [](llhttp_t* p) { return self(p)->on_name_complete(); };
+    s.on_header_value = [](llhttp_t* p, const char* at, size_t n) {
+      return self(p)->on_value_bytes(at, n);
+    };
+    s.on_headers_complete = [](llhttp_t* p) { return self(p)->on_headers_complete(); };
+    s.on_body = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_body_bytes(at, n); };
+    s.on_message_complete = [](llhttp_t* p) { return self(p)->on_message_complete(); };
+    s.on_chunk_extension_name = s.on_status;
+    s.on_chunk_extension_value = s.on_status;
+    return s;
+  }();
+  return settings;
+}
+
+ResponseParser::ResponseParser(Handler& handler) : handler_(&handler) { reset(); }
+
+void ResponseParser::reset() {
+  llhttp_init(&parser_, HTTP_RESPONSE, &callbacks());
+  parser_.data = this;
+  fault_ = ResponseFault::none;
+  fault_text_ = {};
+  in_response_ = in_head_ = interim_ = false;
+  interim_count_ = 0;
+  feed_offset_ = 0;
+}
+
+ResponseFault ResponseParser::feed(std::string_view bytes) {
+  if (fault_ != ResponseFault::none) return fault_;
+  feed_begin_ = bytes.data();
+  progress_ = paused_ = false;
+  const bool began_in_head = in_head_;
+  llhttp_errno_t status = llhttp_execute(&parser_, bytes.data(), bytes.size());
+  if (paused_ && status == HPE_PAUSED) {
+    if (llhttp_get_error_pos(&parser_) != bytes.data() + bytes.size()) {
+      refuse(ResponseFault::stray_bytes, "bytes follow the last response that was asked for");
+      return fault_;
+    }
+    llhttp_resume(&parser_);
+    status = HPE_OK;
+  }
+  feed_offset_ += bytes.size();
+  if (status != HPE_OK && fault_ == ResponseFault::none) {
+    refuse(ResponseFault::bad_framing, llhttp_get_error_reason(&parser_));
+  }
+  // Bytes that no callback sees (white space before a value) must not make a head endless.
+  if (fault_ == ResponseFault::none && began_in_head && in_head_ && !progress_) {
+    count_head_bytes(bytes.size());
+  }
+  return fault_;
+}
+
+ResponseFault ResponseParser::finish() {
+  if (fault_ != ResponseFault::none || !in_response_) return fault_;
+  // llhttp_finish says OK in states where nothing ended; in_response_ is what tells.
+  if (!in_head_) llhttp_finish(&parser_);
+  if (fault_ == ResponseFault::none && in_response_) {
+    refuse(ResponseFault::truncated, "the connection ended inside a response");
+  }
+  return fault_;
+}
+
+int ResponseParser::refuse(ResponseFault fault, std::string_view text) {
+  if (fault_ == ResponseFault::none) {
+    fault_ = fault;
+    fault_text_ = text;
+  }
+  return HPE_USER;
+}
+
+int ResponseParser::count_head_bytes(size_t length) {
+  head_bytes_ += length;
+  if (head_bytes_ <= kMaxHeadBytes) return HPE_OK;
+  return refuse(ResponseFault::head_limit, "a head or chunk extension of more than 32 KiB");
+}
+
+uint64_t ResponseParser::offset_of(const char* at) const {
+  return feed_offset_ + static_cast<uint64_t>(at - feed_begin_);
+}
+
+int ResponseParser::on_message_begin() {
+  in_response_ = in_head_ = true;
+  interim_ = false;
+  head_bytes_ = 0;
+  fields_ = 0;
+  in_name_ = coding_folded_ = false;
+  field_ = Field::other;
+  content_encoding_.clear();
+  content_type_.clear();
+  location_.clear();
+  retry_after_.clear();
+  transfer_encoding_.clear();
+  return HPE_OK;
+}
+
+int ResponseParser::on_field_bytes(const char* at, size_t length) {
+  if (!in_name_) {
+    in_name_ = true;
+    name_length_ = 0;
+    if (++fields_ > kMaxHeadFields) {
+      return refuse(ResponseFault::head_limit, "more than 100 header fields");
+    }
+  }
+  for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i) name_[name_length_++] = lower(at[i]);
+  name_end_ = offset_of(at) + length;
+  return count_head_bytes(length);
+}
+
+int ResponseParser::on_name_complete() {
+  in_name_ = false;
+  field_ = Field::other;
+  if (!in_head_) return HPE_OK;  // a trailer: nothing in it may change what the head said
+  const std::string_view name(name_, name_length_);
+  // By length first: the common fields are told apart without comparing their bytes.
+  switch (name.size()) {
+    case 8:
+      if (name == "location") field_ = Field::location;
+      break;
+    case 11:
+      if (name == "retry-after") field_ = Field::retry_after;
+      break;
+    case 12:
+      if (name == "content-type") field_ = Field::content_type;
+      break;
+    case 16:
+      if (name == "content-encoding") field_ = Field::content_encoding;
+      break;
+    case 17:
+      if (name == "transfer-encoding") field_ = Field::transfer_encoding;
+      break;
+    default:
+      break;
+  }
+  value_end_ = 0;
+  return HPE_OK;
+}
+
+std::string* ResponseParser::value_of(Field field) {
+  switch (field) {
+    case Field::content_encoding:
+      return &content_encoding_;
+    case Field::content_type:
+      return &content_type_;
+    case Field::location:
+      return &location_;
+    case Field::retry_after:
+      return &retry_after_;
+    case Field::transfer_encoding:
+      return &transfer_encoding_;
+    case Field::other:
+      return nullptr;
+  }
+  return nullptr;
+}
+
+int ResponseParser::on_value_bytes(const char* at, size_t length) {
+  if (std::string* value = value_of(field_)) {
+    const uint64_t begin = offset_of(at);
+    if (field_ == Field::transfer_encoding) {
+      coding_folded_ = coding_folded_ || (value_end_ == 0 ? begin > name_end_ + kPlainGap
+                                                          : begin != value_end_);
+    }
+    value_end_ = begin + length;
+    value->append(at, length);
+  }
+  return count_head_bytes(length);
+}
+
+int ResponseParser::on_headers_complete() {
+  in_head_ = false;
+  progress_ = true;
+  const int status = parser_.status_code;
+  if (status < 100 || status > 599) {
+    return refuse(ResponseFault::bad_framing, "the status is not in 100..599"), -1;
+  }
+  if (parser_.http_major != 1 || parser_.http_minor > 1) {
+    return refuse(ResponseFault::bad_framing, "not HTTP/1.0 or HTTP/1.1"), -1;
+  }
+  const bool has_length = (parser_.flags & F_CONTENT_LENGTH) != 0;
+  if ((parser_.flags & F_TRANSFER_ENCODING) != 0) {
+    const bool plain = !coding_folded_ && (parser_.flags & F_CHUNKED) != 0 && !has_length &&
+                       parser_.http_minor == 1 &&
+                       equals_ignoring_case(trim(transfer_encoding_), "chunked");
+    if (!plain) {
+      return refuse(ResponseFault::bad_framing, "a Transfer-Encoding other than plain 'chunked'"), -1;
+    }
+  }
+  const bool bodiless = status < 200 || status == 204 || status == 304;
+  if (bodiless && ((has_length && parser_.content_length > 0) || (parser_.flags & F_CHUNKED) != 0)) {
+    // llhttp would take the announced bytes from the next response.
+    return refuse(ResponseFault::bad_framing, "a status without a body announces one"), -1;
+  }
+  if (status < 200) {
+    if (status == 101) {
+      return refuse(ResponseFault::bad_framing, "101: the origin switched protocols unasked"), -1;
+    }
+    if (++interim_count_ > kMaxInterimResponses) {
+      return refuse(ResponseFault::head_limit, "too many interim responses"), -1;
+    }
+    interim_ = true;
+    return 1;
+  }
+  ResponseHead head;
+  head.status = status;
+  head.has_length = has_length;
+  head.length = has_length ? parser_.content_length : 0;
+  head.keep_alive = llhttp_should_keep_alive(&parser_) != 0;
+  head.content_encoding = trim(content_encoding_);
+  head.content_type = trim(content_type_);
+  head.location = trim(location_);
+  head.retry_after = trim(retry_after_);
+  if (!handler_->on_head(head)) {
+    return refuse(ResponseFault::handler_stop, "stopped by the receiver"), -1;
+  }
+  return bodiless ? 1 : 0;
+}
+
+int ResponseParser::on_body_bytes(const char* at, size_t length) {
+  if (handler_->on_body(std::string_view(at, length))) return HPE_OK;
+  return refuse(ResponseFault::handler_stop, "stopped by the receiver");
+}
+
+int ResponseParser::on_message_complete() {
+  progress_ = true;
+  in_response_ = false;
+  if (interim_) return HPE_OK;
+  interim_count_ = 0;
+  switch (handler_->on_complete(llhttp_should_keep_alive(&parser_) != 0)) {
+    case Next::more:
+      return HPE_OK;
+    case Next::none:
+      paused_ = true;
+      return HPE_PAUSED;
+    case Next::stop:
+      break;
+  }
+  refuse(ResponseFault::handler_stop, "stopped by the receiver");
+  return -1;
+}
+
+}  // namespace gigafetch::http

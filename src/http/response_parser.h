@@ -1,0 +1,143 @@
+// ResponseParser: the bytes of one connection, cut into HTTP/1.1 responses.
+//
+// A thin, strict layer over llhttp: it adds the checks that keep a response from ever being given
+// to the wrong request. It knows no sockets; whole input and any split of it give the same events.
+// One parser serves one connection, from its first byte to its last; after a fault only reset()
+// makes it usable again, for a new connection.
+#pragma once
+
+#include <llhttp.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace gigafetch::http {
+
+// Over these limits a response is refused: no origin needs them, and memory stays bounded.
+inline constexpr size_t kMaxHeadBytes = 32 * 1024;
+inline constexpr uint32_t kMaxHeadFields = 100;
+// Interim (1xx) responses before one final response.
+inline constexpr uint32_t kMaxInterimResponses = 16;
+
+// The head of a final response. The views are valid inside Handler::on_head only.
+struct ResponseHead {
+  int status = 0;  // 200 to 599
+  bool has_length = false;
+  uint64_t length = 0;      // Content-Length, when has_length
+  bool keep_alive = false;  // whether another response may follow on this connection
+  std::string_view content_encoding;
+  std::string_view content_type;
+  std::string_view location;
+  std::string_view retry_after;
+};
+
+// Why a connection's bytes cannot be trusted any further.
+enum class ResponseFault : uint8_t {
+  none,
+  bad_framing,   // not HTTP/1.x, or no safe way to tell where the body ends
+  head_limit,    // over kMaxHeadBytes or kMaxHeadFields, or too many interim responses
+  stray_bytes,   // bytes that no request asked for
+  truncated,     // the connection ended inside a response
+  handler_stop,  // the handler asked for the end
+};
+std::string_view name_of(ResponseFault fault);
+
+class ResponseParser {
+ public:
+  // What follows a completed response.
+  enum class Next : uint8_t {
+    more,  // another request is waiting for its response
+    none,  // no request is waiting: any further byte is a fault
+    stop,  // take nothing more from this connection
+  };
+
+  // Called from feed() and finish(), in the order of the bytes. A handler must not destroy or reset
+  // the parser from inside a call.
+  class Handler {
+   public:
+    virtual ~Handler() = default;
+    // A final head (interim responses are skipped). False ends the parse with handler_stop.
+    virtual bool on_head(const ResponseHead& head) = 0;
+    // A piece of the body; the view is into the bytes given to feed(). False as above.
+    virtual bool on_body(std::string_view piece) = 0;
+    // The response is whole.
+    virtual Next on_complete(bool keep_alive) = 0;
+  };
+
+  // `handler` must outlive the parser.
+  explicit ResponseParser(Handler& handler);
+  ResponseParser(const ResponseParser&) = delete;
+  ResponseParser& operator=(const ResponseParser&) = delete;
+
+  // Parses `bytes`. After a fault every further call gives the same fault.
+  ResponseFault feed(std::string_view bytes);
+
+  // The peer has closed its side. A body that only the end of the connection delimits (RFC 9112
+  // section 6.3, rule 8) is completed; inside anything else the fault is `truncated`.
+  ResponseFault finish();
+
+  // Whether the first byte of a response that is not yet complete has arrived.
+  bool in_response() const { return in_response_; }
+
+  // What was wrong, in words; empty without a fault.
+  std::string_view fault_text() const { return fault_text_; }
+
+  // Back to the first byte of a new connection.
+  void reset();
+
+ private:
+  // Header fields whose values are kept for the handler or checked here.
+  enum class Field : uint8_t {
+    other,
+    content_encoding,
+    content_type,
+    location,
+    retry_after,
+    transfer_encoding,
+  };
+
+  static const llhttp_settings_t& callbacks();
+  int on_message_begin();
+  int on_field_bytes(const char* at, size_t length);
+  int on_name_complete();
+  int on_value_bytes(const char* at, size_t length);
+  int on_headers_complete();
+  int on_body_bytes(const char* at, size_t length);
+  int on_message_complete();
+  int count_head_bytes(size_t length);
+  int refuse(ResponseFault fault, std::string_view text);
+  std::string* value_of(Field field);
+  uint64_t offset_of(const char* at) const;
+
+  llhttp_t parser_;
+  Handler* handler_;
+  ResponseFault fault_ = ResponseFault::none;
+  std::string_view fault_text_;
+
+  bool in_response_ = false;
+  bool in_head_ = false;       // between the first byte and the end of the head
+  bool interim_ = false;       // the response being parsed is a 1xx
+  bool progress_ = false;      // a head or a message ended inside the current feed()
+  bool paused_ = false;        // on_complete said Next::none inside the current feed()
+  size_t head_bytes_ = 0;
+  uint32_t fields_ = 0;
+  uint32_t interim_count_ = 0;
+
+  // The field being read. Its name is kept as far as the longest name of interest is long.
+  static constexpr size_t kNameRoom = 24;
+  Field field_ = Field::other;
+  bool in_name_ = false;
+  size_t name_length_ = 0;
+  char name_[kNameRoom];
+  std::string content_encoding_, content_type_, location_, retry_after_, transfer_encoding_;
+
+  // Offsets in the connection's byte stream: the same however the input is split.
+  const char* feed_begin_ = nullptr;
+  uint64_t feed_offset_ = 0;  // of feed_begin_
+  uint64_t name_end_ = 0;     // behind the last field name
+  uint64_t value_end_ = 0;    // behind the last piece of a field value
+  bool coding_folded_ = false;  // Transfer-Encoding was spread over lines
+};
+
+}  // namespace gigafetch::http

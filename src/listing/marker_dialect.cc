@@ -1,0 +1,130 @@
+#include "listing/marker_dialect.h"
+
+#include "base/escape.h"
+#include "base/percent.h"
+
+namespace gigafetch::listing {
+
+static_assert(kPagePadding == simdjson::SIMDJSON_PADDING);
+
+MarkerDialect::MarkerDialect(std::string_view base_path)
+    : list_target_(std::string(base_path) + "/list"),
+      file_prefix_(std::string(base_path) + "/get/"),
+      parser_(kMaxPageBytes) {}
+
+void MarkerDialect::append_list_target(std::string& out,
+                                       const std::optional<std::string>& marker) const {
+  out += list_target_;
+  if (!marker) return;
+  out += "?next-marker=";
+  append_percent_encoded(out, *marker, SlashMode::encode);
+}
+
+void MarkerDialect::append_file_target(std::string& out, std::string_view name) const {
+  out += file_prefix_;
+  append_percent_encoded(out, name, SlashMode::keep);
+}
+
+PageReader& MarkerDialect::open_page(std::string& page) {
+  page_ = &page;
+  return *this;
+}
+
+Result<std::optional<std::string>> MarkerDialect::next_marker() {
+  page_->reserve(page_->size() + simdjson::SIMDJSON_PADDING);
+  if (const auto code = parser_.iterate(page_->data(), page_->size(), page_->capacity()).get(document_);
+      code != simdjson::SUCCESS) {
+    return refuse(code, "the page");
+  }
+  // One walk over the whole object: what is cut off or follows it shows here, before any name of
+  // the page is used. The names themselves are skipped by their brackets, which is quick.
+  simdjson::ondemand::object object;
+  if (const auto code = document_.get_object().get(object); code != simdjson::SUCCESS) {
+    return refuse(code, "the page, which must be a JSON object,");
+  }
+  std::optional<std::string> next_marker, next_file;
+  has_names_ = false;
+  for (auto item : object) {
+    simdjson::ondemand::field field;
+    std::string_view key;
+    if (const auto code = std::move(item).get(field); code != simdjson::SUCCESS) {
+      return refuse(code, "the page");
+    }
+    if (const auto code = field.unescaped_key().get(key); code != simdjson::SUCCESS) {
+      return refuse(code, "a key of the page");
+    }
+    if (key == "FileNames") {
+      has_names_ = true;
+    } else if (key == "NextMarker" || key == "NextFile") {
+      std::optional<std::string>& marker = key == "NextMarker" ? next_marker : next_file;
+      if (const auto code = read_marker(field.value(), marker); code != simdjson::SUCCESS) {
+        return refuse(code, "the next page's marker, which must be a string,");
+      }
+    }
+  }
+  const char* rest = nullptr;
+  if (document_.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
+    return refuse(simdjson::TAPE_ERROR, "what follows the page's JSON object");
+  }
+  if (!has_names_) {
+    return error(ErrorCode::malformed, "the page has no \"FileNames\"; it begins with '{}'",
+                 printable(*page_, 60));
+  }
+  return next_marker ? next_marker : next_file;
+}
+
+simdjson::error_code MarkerDialect::read_marker(simdjson::ondemand::value value,
+                                                std::optional<std::string>& marker) {
+  bool null = false;
+  if (const auto code = value.is_null().get(null); code != simdjson::SUCCESS) return code;
+  if (null) return simdjson::SUCCESS;
+  std::string_view text;
+  if (const auto code = value.get_string().get(text); code != simdjson::SUCCESS) return code;
+  if (!text.empty()) marker.emplace(text);
+  return simdjson::SUCCESS;
+}
+
+Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
+  document_.rewind();
+  simdjson::ondemand::value value;
+  if (const auto code = document_.find_field_unordered("FileNames").get(value);
+      code != simdjson::SUCCESS) {
+    return refuse(code, "\"FileNames\"");
+  }
+  // Some servers write an empty list as null.
+  bool null = false;
+  if (const auto code = value.is_null().get(null); code == simdjson::SUCCESS && null) return {};
+  simdjson::ondemand::array names;
+  if (const auto code = value.get_array().get(names); code != simdjson::SUCCESS) {
+    return refuse(code, "\"FileNames\", which must be a list of strings,");
+  }
+  for (auto item : names) {
+    std::string_view name;
+    if (const auto code = item.get_string().get(name); code != simdjson::SUCCESS) {
+      return refuse(code, "a name");
+    }
+    if (!receiver.on_name(name)) return {};
+  }
+  return {};
+}
+
+Error MarkerDialect::refuse(simdjson::error_code code, std::string_view what) {
+  const char* location = nullptr;
+  // Only a document that was started has a location.
+  const bool started = code != simdjson::EMPTY && code != simdjson::UTF8_ERROR &&
+                       code != simdjson::UNCLOSED_STRING && code != simdjson::UNESCAPED_CHARS &&
+                       code != simdjson::CAPACITY && code != simdjson::MEMALLOC;
+  if (started && document_.current_location().get(location) != simdjson::SUCCESS) location = nullptr;
+  const char* begin = page_->data();
+  if (location < begin || location >= begin + page_->size()) {
+    return error(ErrorCode::malformed, "{} ({} bytes) is not valid: {}; it begins with '{}'", what,
+                 page_->size(), simdjson::error_message(code),
+                 printable(*page_, 60));
+  }
+  const auto offset = static_cast<size_t>(location - begin);
+  return error(ErrorCode::malformed, "{} is not valid at byte {}: {}; there stands '{}'", what,
+               offset, simdjson::error_message(code),
+               printable(std::string_view(*page_).substr(offset), 60));
+}
+
+}  // namespace gigafetch::listing

@@ -1,0 +1,92 @@
+#include "net/http_connection.h"
+
+namespace gigafetch::net {
+
+using http::ResponseFault;
+using http::ResponseParser;
+
+HttpConnection::HttpConnection(Loop& loop, HttpConnection::Handler& handler)
+    : loop_(loop), handler_(handler), stream_(loop, *this), parser_(*this) {}
+
+int HttpConnection::connect(const SocketAddress& address) {
+  parser_.reset();
+  open_ = announced_ = false;
+  outstanding_ = 0;
+  sent_ = responses_ = 0;
+  last_activity_ = loop_.now();
+  return stream_.connect(address);
+}
+
+void HttpConnection::send(std::string_view requests, uint32_t count) {
+  if (outstanding_ == 0) last_activity_ = loop_.now();
+  outstanding_ += count;
+  sent_ += count;
+  stream_.write(requests);
+}
+
+void HttpConnection::close() {
+  open_ = false;
+  outstanding_ = 0;
+  stream_.close();
+}
+
+void HttpConnection::on_connected() {
+  open_ = true;
+  last_activity_ = loop_.now();
+  handler_.on_open();
+}
+
+void HttpConnection::on_bytes(std::string_view bytes) {
+  last_activity_ = loop_.now();
+  Closure closure;
+  if (outstanding_ == 0) {
+    closure.cause = Closure::Cause::bad_response;
+    closure.fault = ResponseFault::stray_bytes;
+    closure.text = "bytes came that no request asked for";
+    return finish(closure);
+  }
+  closure.fault = parser_.feed(bytes);
+  if (closure.fault == ResponseFault::none) return handler_.on_read_end();
+  if (closure.fault != ResponseFault::handler_stop) {
+    closure.cause = Closure::Cause::bad_response;
+    closure.text = parser_.fault_text();
+  } else {
+    closure.cause = announced_ ? Closure::Cause::announced : Closure::Cause::refused;
+  }
+  finish(closure);
+}
+
+ResponseParser::Next HttpConnection::on_complete(bool keep_alive) {
+  --outstanding_;
+  ++responses_;
+  handler_.on_response();
+  if (!keep_alive) {
+    announced_ = true;
+    return ResponseParser::Next::stop;
+  }
+  return outstanding_ > 0 ? ResponseParser::Next::more : ResponseParser::Next::none;
+}
+
+void HttpConnection::on_ended(int uv_error) {
+  Closure closure;
+  closure.uv_error = uv_error;
+  if (!open_) {
+    closure.cause = Closure::Cause::connect_failed;
+    return finish(closure);
+  }
+  closure.cause = Closure::Cause::ended;
+  // An orderly end completes a body that only the end delimits.
+  if (uv_error == 0) closure.fault = parser_.finish();
+  if (announced_) closure.cause = Closure::Cause::announced;
+  finish(closure);
+}
+
+void HttpConnection::finish(Closure closure) {
+  closure.unanswered = outstanding_;
+  closure.in_response = parser_.in_response();
+  closure.responses = responses_;
+  close();
+  handler_.on_closed(closure);
+}
+
+}  // namespace gigafetch::net

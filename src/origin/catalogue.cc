@@ -1,0 +1,74 @@
+#include "origin/catalogue.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "base/random.h"
+
+namespace gigafetch::origin {
+namespace {
+
+constexpr std::string_view kPrefix = "file";
+constexpr size_t kIndexDigits = 10;
+constexpr size_t kTagDigits = 8;
+constexpr size_t kNameBytes = kPrefix.size() + kIndexDigits + 1 + kTagDigits;
+constexpr char kHexDigits[] = "0123456789abcdef";
+
+uint64_t fnv1a64(std::string_view text) {
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
+  return hash;
+}
+
+// Writes the lowest `digits` hexadecimal digits of `value`.
+void write_hex(char* out, uint64_t value, size_t digits) {
+  for (size_t i = digits; i > 0; --i, value >>= 4) out[i - 1] = kHexDigits[value & 15];
+}
+
+}  // namespace
+
+Catalogue::Catalogue(uint64_t files, uint64_t size, uint64_t seed)
+    : files_(files), size_(size), seed_(seed), body_key_(mix64(seed + kGoldenGamma)) {}
+
+uint32_t Catalogue::tag(uint64_t index) const {
+  return static_cast<uint32_t>(mix64(seed_ + (index + 1) * kGoldenGamma) >> 32);
+}
+
+void Catalogue::append_name(std::string& out, uint64_t index) const {
+  char name[kNameBytes];
+  std::memcpy(name, kPrefix.data(), kPrefix.size());
+  char* digits = name + kPrefix.size();
+  uint64_t rest = index;
+  for (size_t i = kIndexDigits; i > 0; --i, rest /= 10) {
+    digits[i - 1] = static_cast<char>('0' + rest % 10);
+  }
+  digits[kIndexDigits] = '-';
+  write_hex(digits + kIndexDigits + 1, tag(index), kTagDigits);
+  out.append(name, kNameBytes);
+}
+
+bool Catalogue::contains(std::string_view name) const {
+  if (name.size() != kNameBytes || !name.starts_with(kPrefix)) return false;
+  const char* digits = name.data() + kPrefix.size();
+  uint64_t index = 0;
+  const auto [end, status] = std::from_chars(digits, digits + kIndexDigits, index);
+  if (status != std::errc() || end != digits + kIndexDigits || index >= files_) return false;
+  char expected[kTagDigits];
+  write_hex(expected, tag(index), kTagDigits);
+  return digits[kIndexDigits] == '-' &&
+         std::memcmp(digits + kIndexDigits + 1, expected, kTagDigits) == 0;
+}
+
+void Catalogue::append_body(std::string& out, std::string_view name, uint64_t bytes) const {
+  Random random(fnv1a64(name) ^ body_key_);
+  const size_t begin = out.size();
+  out.resize(begin + bytes);
+  char digits[16];
+  for (uint64_t done = 0; done < bytes; done += sizeof digits) {
+    write_hex(digits, random.next(), sizeof digits);
+    std::memcpy(out.data() + begin + done, digits, std::min<uint64_t>(sizeof digits, bytes - done));
+  }
+}
+
+}  // namespace gigafetch::origin

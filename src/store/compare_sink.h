@@ -1,0 +1,30 @@
+// CompareSink: stands in for the file sink in `verify --content`. It compares each body with the
+// file on disk and stores nothing.
+#pragma once
+
+#include <string>
+
+#include "store/sink.h"
+#include "store/stored_files.h"
+
+namespace gigafetch::store {
+
+class CompareSink final : public Sink {
+ public:
+  // `output_fd` is borrowed.
+  CompareSink(int output_fd, Layout layout);
+
+  std::optional<FailureClass> refuses(std::string_view name) override;
+  std::string_view refusal_text(FailureClass refusal) const override;
+  // Ok when the file holds exactly `body`; else Kind::file with missing or different.
+  StoreStatus put(std::string_view name, std::string_view body) override;
+  StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) override;
+  StoreStatus commit() override { return {}; }
+
+ private:
+  class Comparer;
+  StoredFiles files_;
+  std::string path_;
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,51 @@
+// FileSink: one file per name, written in place below the output folder.
+//
+// Each file is created anew (O_EXCL), relative to a cached directory descriptor. What stands there
+// already is replaced by removing it first: so two writers never share an inode, a planted hard link
+// leads nowhere, and a symbolic link is refused. No file is renamed into place: on ext4 a rename costs
+// more than a small file, and it is the outcome, not the name, that says that a file is whole.
+#pragma once
+
+#include <string>
+
+#include "store/directory_cache.h"
+#include "store/layout.h"
+#include "store/sink.h"
+
+namespace gigafetch::store {
+
+class FileSink final : public Sink {
+ public:
+  struct Options {
+    Layout layout = Layout::tree;
+    bool sync_files = false;  // fdatasync each file before it counts (--durability file)
+    size_t cached_directories = 256;
+  };
+
+  // `output_fd` is the output folder's descriptor, borrowed.
+  FileSink(int output_fd, const Options& options);
+
+  std::optional<FailureClass> refuses(std::string_view name) override;
+  std::string_view refusal_text(FailureClass refusal) const override;
+  StoreStatus put(std::string_view name, std::string_view body) override;
+  StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) override;
+  // Writes are in the page cache when put and close return, which outlives this process.
+  StoreStatus commit() override { return {}; }
+
+ private:
+  class Writer;
+
+  // Creates the file of `name`; `file_fd` is open for writing when the status is ok. `directory_fd`
+  // stays valid until the next call on the cache.
+  StoreStatus create(std::string_view name, UniqueFd& file_fd, int& directory_fd);
+  StoreStatus remove_old(int directory_fd, const char* file);
+  // Syncs `file_fd` when asked for, and closes it; on failure removes the file.
+  StoreStatus finish(UniqueFd& file_fd, int directory_fd, const char* file, std::string_view path);
+
+  Options options_;
+  DirectoryCache directories_;
+  std::string path_;  // of the last name mapped
+  std::string file_;  // its last component
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,208 @@
+#include "store/layout.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/escape.h"
+#include "base/percent.h"
+
+namespace gigafetch::store {
+namespace {
+
+constexpr std::string_view kHexDigits = "0123456789abcdef";
+constexpr char kContinued = '~';  // ends a folder of a fanout path: the name goes on inside
+constexpr size_t kFanoutPrefix = 6;  // "hh/hh/"
+
+// ASCII that always stands for itself inside a component.
+constexpr std::array<bool, 256> plain_bytes() {
+  std::array<bool, 256> table{};
+  for (size_t c = 0x20; c < 0x7F; ++c) table[c] = c != '/' && c != '%';
+  return table;
+}
+constexpr std::array<bool, 256> kPlain = plain_bytes();
+
+size_t plain_length(std::string_view text) {
+  size_t length = 0;
+  while (length < text.size() && kPlain[static_cast<uint8_t>(text[length])]) ++length;
+  return length;
+}
+
+// Appends one component. '/' in it is encoded.
+void append_component(std::string& path, std::string_view component) {
+  if (component == "." || component == "..") {
+    for (const char dot : component) append_percent_byte(path, dot);
+    return;
+  }
+  while (!component.empty()) {
+    const size_t plain = plain_length(component);
+    path.append(component.substr(0, plain));
+    component.remove_prefix(plain);
+    if (component.empty()) break;
+    const bool literal_percent = component[0] == '%' && !starts_with_escape(component);
+    const bool ascii = static_cast<uint8_t>(component[0]) < 0x80;
+    const size_t literal = literal_percent ? 1 : ascii ? 0 : utf8_sequence_length(component);
+    if (literal == 0) append_percent_byte(path, component[0]);
+    path.append(component.substr(0, literal));
+    component.remove_prefix(std::max<size_t>(literal, 1));
+  }
+}
+
+// As append_component, for the first component of a layout that shares its folder with the state.
+void append_first_component(std::string& path, std::string_view component) {
+  if (component != kStateFolderName) return append_component(path, component);
+  append_percent_byte(path, component.front());
+  path.append(component.substr(1));
+}
+
+// A slash separates only where a non-empty component stands on both of its sides; any other is
+// part of the component behind it (or before it, at the end of the name).
+std::optional<FailureClass> tree_path(std::string_view name, std::string& path) {
+  size_t begin = 0;
+  while (begin < name.size()) {
+    size_t end = begin;
+    while (end < name.size()) {
+      if (name[end] == '/' && end > begin && end + 1 < name.size()) {
+        // Slashes at the component's front do not make it non-empty.
+        if (name.substr(begin, end - begin).find_first_not_of('/') != name.npos) break;
+      }
+      ++end;
+    }
+    const size_t component_begin = path.size();
+    const std::string_view component = name.substr(begin, end - begin);
+    if (begin == 0) {
+      append_first_component(path, component);
+    } else {
+      append_component(path, component);
+    }
+    if (path.size() - component_begin > kMaxComponentBytes) return FailureClass::name_too_long;
+    if (end < name.size()) path += '/';
+    begin = end + 1;
+  }
+  return std::nullopt;
+}
+
+void append_fanout_prefix(std::string& path, std::string_view name) {
+  const uint64_t hash = XXH3_64bits(name.data(), name.size());
+  for (const unsigned shift : {8u, 0u}) {
+    path += kHexDigits[hash >> (shift + 4) & 15];
+    path += kHexDigits[hash >> shift & 15];
+    path += '/';
+  }
+}
+
+// Where to cut a piece of at most `limit` bytes off `encoded`, so that neither an escape nor a
+// UTF-8 sequence is split.
+size_t cut_position(std::string_view encoded, size_t limit) {
+  size_t cut = limit;
+  while (cut > 1 && (static_cast<uint8_t>(encoded[cut]) & 0xC0) == 0x80) --cut;
+  for (size_t back = 1; back <= 2 && back < cut; ++back) {
+    if (starts_with_escape(encoded.substr(cut - back))) return cut - back;
+  }
+  return cut;
+}
+
+void fanout_path(std::string_view name, std::string& path) {
+  append_fanout_prefix(path, name);
+  std::string encoded;
+  append_component(encoded, name);
+  if (encoded.back() == kContinued) {  // a file must not look like a folder that goes on
+    encoded.pop_back();
+    append_percent_byte(encoded, kContinued);
+  }
+  std::string_view rest = encoded;
+  while (rest.size() > kMaxComponentBytes) {
+    const size_t cut = cut_position(rest, kMaxComponentBytes - 1);
+    path.append(rest.substr(0, cut));
+    path += kContinued;
+    path += '/';
+    rest.remove_prefix(cut);
+  }
+  path.append(rest);
+}
+
+// Undoes fanout_path, as far as the path has its shape.
+std::optional<std::string> fanout_name(std::string_view path) {
+  if (path.size() <= kFanoutPrefix) return std::nullopt;
+  path.remove_prefix(kFanoutPrefix);
+  std::string encoded;
+  while (!path.empty()) {
+    const size_t slash = path.find('/');
+    if (slash == path.npos) {
+      encoded.append(path);
+      break;
+    }
+    if (slash == 0 || path[slash - 1] != kContinued) return std::nullopt;
+    encoded.append(path.substr(0, slash - 1));
+    path.remove_prefix(slash + 1);
+  }
+  std::string name;
+  append_percent_decoded(name, encoded);
+  return name;
+}
+
+}  // namespace
+
+std::string_view name_of(Layout layout) {
+  switch (layout) {
+    case Layout::tree:
+      return "tree";
+    case Layout::flat:
+      return "flat";
+    case Layout::fanout:
+      return "fanout";
+  }
+  return "unknown";
+}
+
+std::optional<Layout> layout_of(std::string_view name) {
+  for (const Layout layout : {Layout::tree, Layout::flat, Layout::fanout}) {
+    if (name == name_of(layout)) return layout;
+  }
+  return std::nullopt;
+}
+
+std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path) {
+  path.clear();
+  if (name.empty() || name.find('\0') != name.npos) return FailureClass::bad_name;
+  switch (layout) {
+    case Layout::tree:
+      if (const auto refused = tree_path(name, path)) return refused;
+      break;
+    case Layout::flat:
+      append_first_component(path, name);
+      if (path.size() > kMaxComponentBytes) return FailureClass::name_too_long;
+      break;
+    case Layout::fanout:
+      fanout_path(name, path);
+      break;
+  }
+  if (path.size() > kMaxPathBytes) return FailureClass::name_too_long;
+  return std::nullopt;
+}
+
+std::string_view refusal_text(Layout layout, FailureClass refusal) {
+  if (refusal == FailureClass::bad_name) {
+    return "an empty name, or one with a NUL, cannot be a file";
+  }
+  if (layout == Layout::fanout) return "the path would be over 4095 bytes; a tar sink would take it";
+  return "a part of the name is over 255 bytes on disk; --layout fanout or a tar sink would take it";
+}
+
+std::optional<std::string> name_of_path(Layout layout, std::string_view path) {
+  std::optional<std::string> name;
+  if (layout == Layout::fanout) {
+    name = fanout_name(path);
+  } else {
+    name.emplace();
+    append_percent_decoded(*name, path);
+  }
+  // Only the one spelling that path_of_name makes belongs to a name.
+  std::string again;
+  if (!name || path_of_name(layout, *name, again) || again != path) return std::nullopt;
+  return name;
+}
+
+}  // namespace gigafetch::store

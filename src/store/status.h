@@ -1,0 +1,41 @@
+// StoreStatus: whether a file could be stored, and whom a failure concerns.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/failure.h"
+
+namespace gigafetch::store {
+
+class [[nodiscard]] StoreStatus {
+ public:
+  enum class Kind : uint8_t {
+    ok,
+    file,  // this file cannot be stored, whatever is tried: `cause` says why
+    busy,  // descriptors or memory ran out for a moment: try the file again later
+    run,   // nothing can be stored any more (a full or failing disk): stop the run
+  };
+
+  StoreStatus() = default;
+  static StoreStatus file(FailureClass cause, std::string text) {
+    return StoreStatus(Kind::file, cause, std::move(text));
+  }
+  // The status that belongs to an errno from working on `path`.
+  static StoreStatus of_errno(int error_number, std::string_view operation, std::string_view path);
+
+  bool ok() const { return kind_ == Kind::ok; }
+  Kind kind() const { return kind_; }
+  FailureClass cause() const { return cause_; }     // when Kind::file
+  const std::string& text() const { return text_; }  // when not ok
+
+ private:
+  StoreStatus(Kind kind, FailureClass cause, std::string text)
+      : kind_(kind), cause_(cause), text_(std::move(text)) {}
+
+  Kind kind_ = Kind::ok;
+  FailureClass cause_ = FailureClass::store_error;
+  std::string text_;
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,47 @@
+#include "store/stored_files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+namespace gigafetch::store {
+
+StoredFiles::StoredFiles(int output_fd, Layout layout, size_t cached_directories)
+    : layout_(layout),
+      directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
+
+StoreStatus StoredFiles::locate(std::string_view name, int& directory_fd) {
+  if (const auto refused = path_of_name(layout_, name, path_)) {
+    return StoreStatus::file(*refused, std::string(refusal_text(layout_, *refused)));
+  }
+  const SplitPath parts = split_path(path_);
+  file_.assign(parts.file);
+  return directories_.get(parts.directory, directory_fd);
+}
+
+StoreStatus StoredFiles::check(std::string_view name) {
+  int directory_fd = -1;
+  if (StoreStatus status = locate(name, directory_fd); !status.ok()) return status;
+  struct stat there;
+  if (::fstatat(directory_fd, file_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+    return StoreStatus::of_errno(errno, "examine", path_);
+  }
+  if (S_ISREG(there.st_mode)) return {};
+  return StoreStatus::of_errno(S_ISDIR(there.st_mode) ? EISDIR : ELOOP, "read", path_);
+}
+
+StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
+  int directory_fd = -1;
+  if (StoreStatus status = locate(name, directory_fd); !status.ok()) return status;
+  // O_NONBLOCK: a planted pipe must not block us.
+  file_fd.reset(::openat(directory_fd, file_.c_str(),
+                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file_fd) return StoreStatus::of_errno(errno, "open", path_);
+  struct stat there;
+  if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
+  if (S_ISREG(there.st_mode)) return {};
+  return StoreStatus::of_errno(S_ISDIR(there.st_mode) ? EISDIR : ELOOP, "read", path_);
+}
+
+}  // namespace gigafetch::store

@@ -1,0 +1,38 @@
+// StoredFiles: looks at what a FileSink has stored, without changing anything. Not thread-safe.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "store/directory_cache.h"
+#include "store/layout.h"
+#include "store/status.h"
+
+namespace gigafetch::store {
+
+class StoredFiles {
+ public:
+  // `output_fd` is borrowed and must stay open.
+  StoredFiles(int output_fd, Layout layout, size_t cached_directories = 256);
+
+  // Whether the file of `name` is there: ok, or Kind::file with missing, name_conflict, unsafe_path
+  // or, for a name that no path can hold, its refusal.
+  StoreStatus check(std::string_view name);
+
+  // The same, and opens it for reading.
+  StoreStatus open(std::string_view name, UniqueFd& file_fd);
+
+  // The path of the last name given, relative to the output folder.
+  const std::string& path() const { return path_; }
+  Layout layout() const { return layout_; }
+
+ private:
+  StoreStatus locate(std::string_view name, int& directory_fd);
+
+  Layout layout_;
+  DirectoryCache directories_;
+  std::string path_;
+  std::string file_;
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,83 @@
+#include "supervisor/child.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace gigafetch::supervisor {
+namespace {
+
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
+void add_usage(const rusage& usage, Accounts& accounts) {
+  accounts.cpu_seconds += seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+  // ru_maxrss is in KiB (getrusage(2)).
+  accounts.peak_rss_bytes =
+      std::max(accounts.peak_rss_bytes, static_cast<uint64_t>(usage.ru_maxrss) * 1024);
+}
+
+void prepare_child(const std::string& name, pid_t supervisor) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // The supervisor may have died before the line above took effect.
+  if (::getppid() != supervisor) ::_exit(1);
+  ::prctl(PR_SET_NAME, name.c_str());
+  for (const int ignored : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(ignored, SIG_IGN);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+}  // namespace
+
+std::string Death::text() const {
+  if (WIFSIGNALED(wait_status)) {
+    const int signal = WTERMSIG(wait_status);
+    return fmt::format("killed by signal {} ({})", signal, ::strsignal(signal));
+  }
+  return fmt::format("exited with {}", WEXITSTATUS(wait_status));
+}
+
+Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body) {
+  const pid_t supervisor = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_error(errno, fmt::format("cannot fork {}", name));
+  if (pid == 0) {
+    prepare_child(name, supervisor);
+    ::_exit(body());
+  }
+  return pid;
+}
+
+bool reap_one(Death& death, Accounts& accounts) {
+  rusage usage{};
+  death.pid = ::wait4(-1, &death.wait_status, WNOHANG, &usage);
+  if (death.pid <= 0) return false;
+  add_usage(usage, accounts);
+  return true;
+}
+
+void kill_and_reap(pid_t pid, Accounts& accounts) {
+  ::kill(pid, SIGKILL);
+  rusage usage{};
+  int status = 0;
+  pid_t reaped;
+  do {
+    reaped = ::wait4(pid, &status, 0, &usage);
+  } while (reaped < 0 && errno == EINTR);
+  if (reaped == pid) add_usage(usage, accounts);
+}
+
+void add_own(Accounts& accounts) {
+  rusage usage{};
+  if (::getrusage(RUSAGE_SELF, &usage) == 0) add_usage(usage, accounts);
+}
+
+}  // namespace gigafetch::supervisor

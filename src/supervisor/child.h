@@ -1,0 +1,44 @@
+// Child processes of the supervisor: forked, tied to its life, reaped with their accounts.
+//
+// The supervisor is one thread and never runs an event loop, so that every fork is a clean one.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+
+namespace gigafetch::supervisor {
+
+// What dead children have used.
+struct Accounts {
+  double cpu_seconds = 0;        // user and system, of all of them
+  uint64_t peak_rss_bytes = 0;   // of the largest
+};
+
+// How a child ended.
+struct Death {
+  pid_t pid = 0;
+  int wait_status = 0;
+  // "killed by signal 9 (Killed)", "exited with 1"
+  std::string text() const;
+};
+
+// Forks a child that runs `body` and ends with its result. In the child, signals have their usual
+// effect but for SIGINT, SIGTERM and SIGHUP, which are the supervisor's to judge, and SIGPIPE; it is
+// killed when the supervisor dies. `name` is what ps and top show (15 bytes at most).
+Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body);
+
+// Takes the next dead child, if there is one, and adds what it used to `accounts`.
+bool reap_one(Death& death, Accounts& accounts);
+
+// Kills one child and waits until it is gone.
+void kill_and_reap(pid_t pid, Accounts& accounts);
+
+// Adds the calling process's own use.
+void add_own(Accounts& accounts);
+
+}  // namespace gigafetch::supervisor

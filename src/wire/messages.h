@@ -1,0 +1,127 @@
+// The messages between the processes of a job, and their bytes.
+//
+// Each message has append(out, message), which appends one whole frame, and a parse_NAME(payload),
+// which refuses (malformed) a payload that is short, long or breaks a rule of the message. Views in
+// a parsed message point into the payload. The layout of every payload is in src/README.md, and
+// golden bytes in tests/golden hold it in place.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/failure.h"
+#include "base/figures.h"
+#include "base/result.h"
+#include "wire/frame.h"
+
+namespace gigafetch::wire {
+
+// Names in one batch, at most; outcomes index them with 32 bits.
+inline constexpr uint32_t kMaxBatchNames = 100'000;
+// Bytes of packed names in one batch, at most.
+inline constexpr size_t kMaxBatchBytes = 1024 * 1024;
+// A failure's text is cut to this when it is sent.
+inline constexpr size_t kMaxFailureText = 240;
+// With this much text in an outcome, the texts that follow are dropped (never the failures), so
+// that the frame stays below its limit.
+inline constexpr size_t kMaxOutcomeText = 4 * 1024 * 1024;
+
+// Worker to coordinator, first: who is calling. A wrong run id means a process of another run.
+struct Hello {
+  uint64_t run_id = 0;
+  uint32_t worker = 0;
+  uint32_t pid = 0;
+};
+
+// Coordinator to worker: names to fetch. `names` is packed (base/name_list.h). The lease names this
+// handing-over; every outcome quotes it.
+struct BatchView {
+  uint64_t lease = 0;
+  uint32_t count = 0;
+  std::string_view names;
+};
+
+// What a worker process has done since it started. Cumulative, so that a lost message loses nothing.
+struct WorkerCounters {
+  uint64_t requests = 0;   // requests sent
+  uint64_t retries = 0;    // of those, the ones after a failed attempt
+  uint64_t responses = 0;  // whole responses of any status: signs of life of the origin
+};
+
+// Worker to coordinator: a batch, or on a drain the part of it that was begun, is settled. Every
+// name is in exactly one of: stored, failures, released.
+struct Outcome {
+  uint64_t lease = 0;
+  uint32_t count = 0;   // of the batch
+  uint32_t stored = 0;  // names whose file the sink has committed
+  uint64_t bytes = 0;   // their body bytes
+  // Sum over the stored names of a 128-bit hash, so that it does not depend on their order.
+  uint64_t set_hash_low = 0;
+  uint64_t set_hash_high = 0;
+  WorkerCounters counters;
+  struct Failure {
+    uint32_t index = 0;  // in the batch
+    FileFailure file;
+  };
+  std::vector<Failure> failures;  // by ascending index
+  struct Range {
+    uint32_t first = 0;
+    uint32_t count = 0;
+  };
+  std::vector<Range> released;  // names handed back untouched: ascending, not touching
+};
+
+// Worker to coordinator, about once a second: alive, and how the origin treats it.
+struct Pulse {
+  WorkerCounters counters;
+  std::string trouble;  // why no connection can be made; empty when all is well
+};
+
+// Worker to coordinator: the run cannot go on (a full disk, say). Nothing of it is retried.
+struct Fatal {
+  std::string text;
+};
+
+// Coordinator to supervisor, at the end: how the run ended. `exit` is an ExitStatus.
+struct Done {
+  uint8_t exit = 0;
+  std::string text;  // why, for the operator; empty when complete
+};
+
+// Coordinator to supervisor: this worker broke the protocol, end it.
+struct KillWorker {
+  uint32_t worker = 0;
+  uint32_t pid = 0;
+};
+
+// Supervisor to coordinator: this process is gone and can write no more.
+struct WorkerReaped {
+  uint32_t worker = 0;
+  uint32_t pid = 0;
+};
+
+void append(std::string& out, const Hello& message);
+void append(std::string& out, const BatchView& message);
+void append(std::string& out, const Outcome& message);
+void append(std::string& out, const Pulse& message);
+void append(std::string& out, const Fatal& message);
+void append(std::string& out, const Figures& message);
+void append(std::string& out, const Done& message);
+void append(std::string& out, const KillWorker& message);
+void append(std::string& out, const WorkerReaped& message);
+// drain and stop have no payload.
+void append_empty(std::string& out, MessageType type);
+
+Result<Hello> parse_hello(std::string_view payload);
+Result<BatchView> parse_batch(std::string_view payload);
+Result<Outcome> parse_outcome(std::string_view payload);
+Result<Pulse> parse_pulse(std::string_view payload);
+Result<Fatal> parse_fatal(std::string_view payload);
+Result<Figures> parse_figures(std::string_view payload);
+Result<Done> parse_done(std::string_view payload);
+Result<KillWorker> parse_kill_worker(std::string_view payload);
+Result<WorkerReaped> parse_worker_reaped(std::string_view payload);
+
+}  // namespace gigafetch::wire

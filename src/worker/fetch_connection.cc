@@ -1,0 +1,283 @@
+#include "worker/fetch_connection.h"
+
+#include <charconv>
+
+#include "base/escape.h"
+
+namespace gigafetch::worker {
+namespace {
+
+// A body up to this size is gathered in memory and stored with one write; a larger one is written
+// as it comes.
+constexpr size_t kSmallBody = 64 * 1024;
+// The body of an answer that is of no use is read up to this size, to keep the connection.
+constexpr uint64_t kMaxDiscard = 256 * 1024;
+// A longer Retry-After is cut to this.
+constexpr int64_t kMaxRetryAfterSeconds = 300;
+
+bool is_passing(int status) {
+  return status == 408 || status == 425 || status == 429 ||
+         (status >= 500 && status != 501 && status != 505);
+}
+
+// delay-seconds of RFC 9110 section 10.2.3; a date counts as no statement.
+Millis retry_after(std::string_view value) {
+  int64_t seconds = 0;
+  const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (status != std::errc() || end != value.data() + value.size() || seconds < 0) return Millis(0);
+  return Millis(std::min(seconds, kMaxRetryAfterSeconds) * 1000);
+}
+
+}  // namespace
+
+FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink,
+                                 size_t max_in_flight, uint64_t max_file_size)
+    : owner_(owner),
+      sink_(sink),
+      connection_(loop, *this),
+      max_file_size_(max_file_size),
+      in_flight_(max_in_flight) {}
+
+int FetchConnection::connect(const net::SocketAddress& address, size_t address_index) {
+  address_ = address;
+  address_index_ = address_index;
+  return connection_.connect(address);
+}
+
+void FetchConnection::on_open() {
+  owner_.on_connected(*this);
+  owner_.fill(*this);
+}
+
+void FetchConnection::flush() {
+  if (unsent_ == 0) return;
+  connection_.send(requests_, unsent_);
+  requests_.clear();
+  unsent_ = 0;
+}
+
+bool FetchConnection::on_head(const http::ResponseHead& head) {
+  body_bytes_ = 0;
+  if (head.status != 200) {
+    FileFailure failure;
+    failure.status = static_cast<uint16_t>(head.status);
+    if (head.status >= 300 && head.status < 400) {
+      failure.cause = FailureClass::redirect;
+      failure.text = fmt::format("the origin redirects to '{}'", printable(head.location));
+    } else {
+      failure.cause = FailureClass::http_status;
+      failure.text = fmt::format("the origin answered {}", head.status);
+    }
+    begin_discarding(std::move(failure), is_passing(head.status), retry_after(head.retry_after));
+    return true;
+  }
+  FileFailure failure;
+  failure.status = 200;
+  if (!head.content_encoding.empty() && head.content_encoding != "identity") {
+    failure.cause = FailureClass::content_encoding;
+    failure.text = fmt::format("Content-Encoding '{}' was not asked for",
+                               printable(head.content_encoding));
+    begin_discarding(std::move(failure), false, Millis(0));
+    return true;
+  }
+  if (head.has_length && head.length > max_file_size_) {
+    failure.cause = FailureClass::too_large;
+    failure.text = fmt::format("{} bytes, --max-file-size is {}", head.length, max_file_size_);
+    begin_discarding(std::move(failure), false, Millis(0));
+    return head.length <= kMaxDiscard;
+  }
+  verdict_ = Verdict::storing;
+  if (head.has_length && head.length > kSmallBody) return spill({});
+  return true;
+}
+
+bool FetchConnection::on_body(std::string_view piece) {
+  body_bytes_ += piece.size();
+  if (verdict_ == Verdict::discarding) return body_bytes_ <= kMaxDiscard;
+  if (body_bytes_ > max_file_size_) {
+    FileFailure failure{FailureClass::too_large, 200, 0,
+                        fmt::format("over --max-file-size {}", max_file_size_)};
+    begin_discarding(std::move(failure), false, Millis(0));
+    return body_bytes_ <= kMaxDiscard;
+  }
+  if (writer_) {
+    const store::StoreStatus status = writer_->append(piece);
+    return status.ok() || store_failed(status);
+  }
+  if (body_bytes_ == piece.size()) {
+    whole_ = piece;
+    return true;
+  }
+  // A further piece (chunks): the first ones move to the copy.
+  partial_ += whole_;
+  whole_ = {};
+  if (partial_.size() + piece.size() > kSmallBody) return spill(piece);
+  partial_ += piece;
+  return true;
+}
+
+// From memory to a writer, with `piece` behind what was gathered.
+bool FetchConnection::spill(std::string_view piece) {
+  store::StoreStatus status = sink_.open(in_flight_.front().name(), writer_);
+  if (status.ok() && !partial_.empty()) status = writer_->append(partial_);
+  if (status.ok() && !piece.empty()) status = writer_->append(piece);
+  partial_.clear();
+  return status.ok() || store_failed(status);
+}
+
+void FetchConnection::begin_discarding(FileFailure failure, bool passing, Millis at_least) {
+  verdict_ = Verdict::discarding;
+  failure_ = std::move(failure);
+  passing_ = passing;
+  uncharged_ = false;
+  at_least_ = at_least;
+  writer_.reset();
+  partial_.clear();
+  whole_ = {};
+}
+
+// The sink refused the file. True when the rest of the body may still be read.
+bool FetchConnection::store_failed(const store::StoreStatus& status) {
+  FileFailure failure{status.cause(), 200, 0, status.text()};
+  begin_discarding(std::move(failure), false, Millis(0));
+  switch (status.kind()) {
+    case store::StoreStatus::Kind::busy:
+      passing_ = uncharged_ = true;
+      break;
+    case store::StoreStatus::Kind::run:
+      passing_ = uncharged_ = true;
+      owner_.store_broken(status.text());
+      return false;
+    default:
+      break;
+  }
+  return body_bytes_ <= kMaxDiscard;
+}
+
+void FetchConnection::on_response() {
+  owner_.on_response();
+  if (verdict_ == Verdict::storing) {
+    finish_stored();
+  } else {
+    finish_discarded();
+  }
+}
+
+void FetchConnection::finish_stored() {
+  store::StoreStatus status;
+  if (writer_) {
+    status = writer_->close();
+  } else {
+    status = sink_.put(in_flight_.front().name(), partial_.empty() ? whole_ : partial_);
+  }
+  if (!status.ok()) {
+    store_failed(status);
+    return finish_discarded();
+  }
+  const Task task = in_flight_.pop();
+  const uint64_t bytes = body_bytes_;
+  reset_response();
+  owner_.stored(task, bytes);
+}
+
+void FetchConnection::finish_discarded() {
+  const Task task = in_flight_.pop();
+  FileFailure failure = std::move(failure_);
+  const bool passing = passing_;
+  const bool uncharged = uncharged_;
+  const Millis at_least = at_least_;
+  reset_response();
+  if (uncharged) {
+    owner_.give_back(task, true);
+  } else if (passing) {
+    owner_.failed_attempt(task, std::move(failure), at_least);
+  } else {
+    failure.attempts = static_cast<uint16_t>(task.attempts + 1);
+    owner_.failed(task, std::move(failure));
+  }
+}
+
+void FetchConnection::reset_response() {
+  verdict_ = Verdict::waiting;
+  body_bytes_ = 0;
+  whole_ = {};
+  partial_.clear();
+  writer_.reset();
+}
+
+void FetchConnection::on_read_end() {
+  if (!whole_.empty()) {
+    partial_ = whole_;
+    whole_ = {};
+  }
+  owner_.fill(*this);
+}
+
+void FetchConnection::on_closed(const net::Closure& closure) {
+  using Cause = net::Closure::Cause;
+  requests_.clear();
+  unsent_ = 0;
+  if (closure.cause == Cause::connect_failed) {
+    return owner_.on_connect_failed(*this, closure.uv_error);
+  }
+  if (closure.cause == Cause::announced) owner_.on_announced_close(closure.responses);
+  if (!in_flight_.empty()) {
+    switch (closure.cause) {
+      case Cause::refused:
+        finish_discarded();
+        break;
+      case Cause::bad_response:
+        owner_.on_doubt();
+        charge_oldest(FailureClass::bad_framing,
+                      fmt::format("{}: {}", name_of(closure.fault), closure.text));
+        break;
+      case Cause::ended:
+        owner_.on_doubt();
+        if (closure.in_response) {
+          charge_oldest(FailureClass::truncated, "the connection ended inside the response");
+        } else if (closure.responses > 0 && !in_flight_.front().replayed) {
+          // The usual race: the origin closed an idle connection while the request was on its way.
+          in_flight_.front().replayed = true;
+        } else {
+          charge_oldest(FailureClass::reset, "the connection ended before the response");
+        }
+        break;
+      case Cause::announced:
+      case Cause::connect_failed:
+        break;
+    }
+  }
+  reset_response();
+  give_back_rest();
+  owner_.on_disconnected(*this);
+}
+
+void FetchConnection::charge_oldest(FailureClass cause, std::string text) {
+  const Task task = in_flight_.pop();
+  owner_.failed_attempt(task, FileFailure{cause, 0, 0, std::move(text)}, Millis(0));
+}
+
+void FetchConnection::give_back_rest() {
+  while (!in_flight_.empty()) owner_.give_back(in_flight_.pop(), false);
+}
+
+void FetchConnection::give_up_stalled() {
+  const bool was_open = connection_.is_open();
+  connection_.close();
+  if (!was_open) return owner_.on_connect_failed(*this, UV_ETIMEDOUT);
+  owner_.on_doubt();
+  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds");
+  reset_response();
+  give_back_rest();
+  owner_.on_disconnected(*this);
+}
+
+void FetchConnection::abandon() {
+  connection_.close();
+  requests_.clear();
+  unsent_ = 0;
+  reset_response();
+  give_back_rest();
+}
+
+}  // namespace gigafetch::worker

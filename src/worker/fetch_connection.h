@@ -1,0 +1,130 @@
+// FetchConnection: one of a worker's connections, fetching files into the sink. Worker, loop thread
+// only.
+//
+// The oldest request in flight is the one being answered. What its answer comes to is decided with
+// its head, and carried out while its body passes:
+//
+//     waiting --head--> storing ----body ends----> stored
+//                   \-> discarding --body ends---> failed, or again later
+//
+// A connection that ends gives back what it had in flight. At most the oldest request is charged
+// with an attempt for it: the ones behind it were never begun.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/ring.h"
+#include "net/http_connection.h"
+#include "store/sink.h"
+#include "worker/batch.h"
+
+namespace gigafetch::worker {
+
+class FetchConnection final : private net::HttpConnection::Handler {
+ public:
+  // What the connections ask of, and tell, the fetcher that owns them. None of these may destroy the
+  // connection.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    // Sends what there is to send on `connection`, which is open.
+    virtual void fill(FetchConnection& connection) = 0;
+    virtual void on_connect_failed(FetchConnection& connection, int uv_error) = 0;
+    virtual void on_connected(FetchConnection& connection) = 0;
+    // The connection is closed; its requests have been given back or settled.
+    virtual void on_disconnected(FetchConnection& connection) = 0;
+    // One whole response of any status has come in order.
+    virtual void on_response() = 0;
+    // The order of responses can no longer be trusted: pipeline less.
+    virtual void on_doubt() = 0;
+    // The origin announced its close behind this many responses.
+    virtual void on_announced_close(uint64_t responses) = 0;
+
+    virtual void stored(const Task& task, uint64_t bytes) = 0;
+    // Settled for good.
+    virtual void failed(const Task& task, FileFailure failure) = 0;
+    // An attempt was charged: again after a wait, or failed when it was the last.
+    virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
+    // Not the file's fault: again now, or when `later`, after a wait.
+    virtual void give_back(const Task& task, bool later) = 0;
+    // Nothing can be stored any more.
+    virtual void store_broken(std::string_view text) = 0;
+  };
+
+  // `loop`, `owner` and `sink` must outlive the connection.
+  FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink, size_t max_in_flight,
+                  uint64_t max_file_size);
+
+  // Closed to connecting to the owner's address `address_index`. When not even a try can be made,
+  // stays closed and returns the error (negative, see uv_strerror).
+  int connect(const net::SocketAddress& address, size_t address_index);
+  const net::SocketAddress& address() const { return address_; }
+  size_t address_index() const { return address_index_; }
+
+  // Only when open. Adds a request to be sent with the next flush().
+  void add(const Task& task) {
+    in_flight_.push(task);
+    ++unsent_;
+  }
+  std::string& request_buffer() { return requests_; }
+  void flush();
+
+  // Ends a connection on which nothing happened for too long, in whatever state it is.
+  void give_up_stalled();
+  // Ends the connection and gives everything back; what was half stored is removed.
+  void abandon();
+
+  bool is_closed() const { return connection_.is_closed(); }
+  bool is_open() const { return connection_.is_open(); }
+  size_t in_flight() const { return in_flight_.size(); }
+  uint64_t sent() const { return connection_.sent() + unsent_; }
+  uint64_t responses() const { return connection_.responses(); }
+  TimePoint last_activity() const { return connection_.last_activity(); }
+
+ private:
+  void on_open() override;
+  bool on_head(const http::ResponseHead& head) override;
+  bool on_body(std::string_view piece) override;
+  void on_response() override;
+  void on_read_end() override;
+  void on_closed(const net::Closure& closure) override;
+
+  // What the response being read comes to.
+  enum class Verdict : uint8_t { waiting, storing, discarding };
+
+  void begin_discarding(FileFailure failure, bool passing, Millis at_least);
+  bool store_failed(const store::StoreStatus& status);
+  bool spill(std::string_view piece);
+  void finish_stored();
+  void finish_discarded();
+  void reset_response();
+  void charge_oldest(FailureClass cause, std::string text);
+  void give_back_rest();
+
+  Owner& owner_;
+  store::Sink& sink_;
+  net::HttpConnection connection_;
+  uint64_t max_file_size_;
+  net::SocketAddress address_;
+  size_t address_index_ = 0;
+
+  Ring<Task> in_flight_;   // oldest first
+  std::string requests_;   // bytes not yet sent
+  uint32_t unsent_ = 0;    // requests in them
+
+  Verdict verdict_ = Verdict::waiting;
+  uint64_t body_bytes_ = 0;
+  // The body so far, until it is stored: a view of the bytes just read when it lies in them whole, a
+  // copy when it goes on, a writer when it is not small.
+  std::string_view whole_;
+  std::string partial_;
+  std::unique_ptr<store::BodyWriter> writer_;
+  // When discarding: what to report, and whether another try may do better.
+  FileFailure failure_;
+  bool passing_ = false;
+  bool uncharged_ = false;
+  Millis at_least_{0};
+};
+
+}  // namespace gigafetch::worker

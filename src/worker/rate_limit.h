@@ -1,0 +1,39 @@
+// RateLimit: a token bucket that holds requests to a number a second. Pure.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace gigafetch::worker {
+
+class RateLimit {
+ public:
+  // `per_second` 0 means no limit. Bursts are at most a tenth of a second's requests, or one.
+  RateLimit(double per_second, TimePoint now)
+      : per_second_(per_second), burst_(std::max(1.0, per_second / 10)), tokens_(1), filled_(now) {}
+
+  // Takes one request's worth; false when none is left at `now`.
+  bool take(TimePoint now) {
+    if (per_second_ <= 0) return true;
+    tokens_ = std::min(burst_, tokens_ + per_second_ * seconds_between(filled_, now));
+    filled_ = now;
+    if (tokens_ < 1) return false;
+    tokens_ -= 1;
+    return true;
+  }
+  // How long after the last take() the next one can succeed.
+  Millis wait() const {
+    if (per_second_ <= 0 || tokens_ >= 1) return Millis(0);
+    return Millis(static_cast<int64_t>((1 - tokens_) / per_second_ * 1000) + 1);
+  }
+
+ private:
+  double per_second_;
+  double burst_;
+  double tokens_;
+  TimePoint filled_;
+};
+
+}  // namespace gigafetch::worker

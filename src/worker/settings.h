@@ -1,0 +1,40 @@
+// What a worker needs to know of its job: the one struct that crosses into the child process.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "http/request_writer.h"
+#include "http/url.h"
+#include "store/layout.h"
+
+namespace gigafetch::worker {
+
+enum class Mode : uint8_t {
+  store,    // fetch each file into the sink
+  compare,  // fetch each file and compare it with the one on disk
+  check,    // fetch nothing; see whether each file is on disk
+};
+
+struct Settings {
+  http::Url origin;
+  std::string api;
+  std::vector<http::Header> headers;
+
+  Mode mode = Mode::store;
+  store::Layout layout = store::Layout::tree;
+  bool sync_files = false;  // --durability file
+
+  uint32_t connections = 64;
+  uint32_t pipeline = 1;        // requests in flight per connection, at most
+  bool pipeline_auto = false;   // start at 1 and find the depth; `pipeline` is the bound
+  uint32_t retries = 5;         // tries after the first, per file
+  Millis connect_timeout{10'000};
+  Millis stall_timeout{30'000};
+  uint64_t max_file_size = UINT64_MAX;
+  double rate = 0;              // requests a second of this worker; 0: no limit
+};
+
+}  // namespace gigafetch::worker

@@ -1,0 +1,52 @@
+// TaskQueue: the names a worker has to fetch and has not sent. Pure; the caller brings the time.
+//
+// First come names given back by a connection that ended, then those whose wait after a failure is
+// over, then new ones in the order of their batches.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <queue>
+#include <vector>
+
+#include "base/clock.h"
+#include "worker/batch.h"
+
+namespace gigafetch::worker {
+
+class TaskQueue {
+ public:
+  // All names of `batch`, which must live until each of them is settled.
+  void add(Batch& batch);
+  // A name that was taken and must be sent again: now, or not before `due`.
+  void put_back(const Task& task) { again_.push_back(task); }
+  void put_back_at(const Task& task, TimePoint due) { waiting_.push({due, task}); }
+
+  // The next name to send; nullopt when none is ready at `now`.
+  std::optional<Task> take(TimePoint now);
+
+  // Names that take() would give at `now`, counted up to `limit`.
+  size_t ready(TimePoint now, size_t limit) const;
+  // When the first waiting name becomes ready.
+  std::optional<TimePoint> next_due() const;
+
+  // Drops every name that has not been taken: they stay unsettled in their batches.
+  void clear();
+
+ private:
+  struct Fresh {
+    Batch* batch;
+    uint32_t next;
+  };
+  struct Waiting {
+    TimePoint due;
+    Task task;
+    bool operator>(const Waiting& other) const { return due > other.due; }
+  };
+
+  std::vector<Task> again_;
+  std::priority_queue<Waiting, std::vector<Waiting>, std::greater<>> waiting_;
+  std::deque<Fresh> fresh_;
+};
+
+}  // namespace gigafetch::worker
