@@ -6,6 +6,8 @@
 #include <map>
 
 #include "cli/commands.h"
+#include "cli/help.h"
+#include "origin/catalogue.h"
 #include "wire/messages.h"
 
 namespace gigafetch::cli {
@@ -26,29 +28,19 @@ const char kFooter[] =
     "\n"
     "'gigafetch COMMAND --help' says what a command takes.";
 
-// Headings and columns of --help.
-class HelpFormatter final : public CLI::Formatter {
- public:
-  HelpFormatter() {
-    column_width(32);
-    label("REQUIRED", "");
-    label("TEXT", "");
-  }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    const std::string& type = option->get_type_name();
-    return type.empty() ? "" : " " + type;
-  }
-  std::string make_usage(const CLI::App* app, std::string name) const override {
-    std::string usage = "Usage: " + name;
-    if (!app->get_subcommands({}).empty()) return usage + " COMMAND [OPTIONS]\n";
-    usage += " [OPTIONS]";
-    for (const CLI::Option* option :
-         app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
-      usage += " " + option->get_name();
-    }
-    return usage + "\n\n";
-  }
-};
+// Checks that --help says nothing about: its texts name the values themselves.
+CLI::Validator quiet(CLI::Validator check) { return check.description(""); }
+
+template <typename Number>
+CLI::Validator between(Number low, Number high) {
+  return quiet(CLI::Range(low, high));
+}
+
+CLI::Validator one_of(std::vector<std::string> values) {
+  return quiet(CLI::IsMember(std::move(values)));
+}
+
+CLI::Validator byte_count() { return quiet(CLI::AsSizeValue(false)); }
 
 // "N" or "auto".
 void set_pipeline(WorkerOptions& worker, const std::string& text) {
@@ -71,7 +63,7 @@ CLI::Option* seconds_option(CLI::App& app, const std::string& name, double& valu
                             const std::string& text) {
   return app.add_option(name, value, text)
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.001, kMaxSeconds));
+      ->check(between(0.001, kMaxSeconds));
 }
 
 void add_origin(CLI::App& app, OriginOptions& origin) {
@@ -81,7 +73,7 @@ void add_origin(CLI::App& app, OriginOptions& origin) {
   const char* group = "The service";
   app.add_option("--api", origin.api, "How it lists its names: marker")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"marker"}))
+      ->check(one_of({"marker"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--header", origin.headers, "Send this header with every request (repeatable)")
@@ -95,7 +87,7 @@ void add_origin(CLI::App& app, OriginOptions& origin) {
   group = "When things go wrong";
   app.add_option("--retries", origin.retries, "Further tries for a page or file that fails")
       ->type_name("N")
-      ->check(CLI::Range(0, 1000))
+      ->check(between(0u, 1000u))
       ->capture_default_str()
       ->group(group);
   seconds_option(app, "--connect-timeout", origin.connect_timeout, "Give a connection up after this")
@@ -111,11 +103,11 @@ void add_worker(CLI::App& app, WorkerOptions& worker) {
   const char* group = "How fast";
   app.add_option("--workers", worker.workers, "Worker processes (default: one per processor)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(between(1u, 1024u))
       ->group(group);
   app.add_option("--connections", worker.connections, "Connections per worker")
       ->type_name("N")
-      ->check(CLI::Range(1, 65'536))
+      ->check(between(1u, 65'536u))
       ->capture_default_str()
       ->group(group);
   app.add_option_function<std::string>(
@@ -125,12 +117,12 @@ void add_worker(CLI::App& app, WorkerOptions& worker) {
       ->group(group);
   app.add_option("--batch", worker.batch, "Names handed to a worker at a time, at most")
       ->type_name("N")
-      ->check(CLI::Range(1u, wire::kMaxBatchNames))
+      ->check(between(1u, wire::kMaxBatchNames))
       ->capture_default_str()
       ->group(group);
   app.add_option("--rate", worker.rate, "Requests a second, at most, over all workers")
       ->type_name("N")
-      ->check(CLI::PositiveNumber)
+      ->check(quiet(CLI::PositiveNumber))
       ->group(group);
 }
 
@@ -158,8 +150,7 @@ void add_log_level(CLI::App& app, ReportOptions& report) {
                                                           {"off", LogLevel::off}};
   app.add_option("--log-level", report.log_level, "debug, info, warning, error or off [warning]")
       ->type_name("LEVEL")
-      ->transform(CLI::CheckedTransformer(kLevels))
-      ->type_name("LEVEL")
+      ->transform(quiet(CLI::CheckedTransformer(kLevels)))
       ->group("What to print");
 }
 
@@ -171,7 +162,7 @@ void add_report(CLI::App& app, ReportOptions& report) {
   app.add_flag("--json", report.json, "The summary as one JSON object on standard output")
       ->group("What to print");
   app.add_option("--progress", report.progress, "auto, plain, json or none, on standard error [auto]")
-      ->transform(CLI::CheckedTransformer(kModes))
+      ->transform(quiet(CLI::CheckedTransformer(kModes)))
       ->type_name("MODE")
       ->group("What to print");
   add_log_level(app, report);
@@ -192,13 +183,13 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
   const char* group = "Where to put it";
   app.add_option("--sink", fetch.sink, "files: one file a name")
       ->type_name("KIND")
-      ->check(CLI::IsMember({"files"}))
+      ->check(one_of({"files"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--layout", fetch.layout,
                  "tree: the names' slashes are folders; flat: one folder; fanout: 256 x 256 folders")
       ->type_name("KIND")
-      ->check(CLI::IsMember({"tree", "flat", "fanout"}))
+      ->check(one_of({"tree", "flat", "fanout"}))
       ->capture_default_str()
       ->group(group);
   add_state(app, fetch.state);
@@ -206,12 +197,12 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
                  "process: survives the program's death; batch: a finished run survives power loss "
                  "too; file: each file is synced before it counts")
       ->type_name("LEVEL")
-      ->check(CLI::IsMember({"process", "batch", "file"}))
+      ->check(one_of({"process", "batch", "file"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--max-file-size", fetch.max_file_size,
                  "Larger files fail; K, M, G for powers of 1024")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_count())
       ->type_name("BYTES")
       ->group(group);
   app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
@@ -243,31 +234,31 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
       ->capture_default_str();
   app.add_option("--files", origin.files, "How many files there are")
       ->type_name("N")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{10'000'000'000}))
+      ->check(between(uint64_t{0}, origin::Catalogue::kMaxFiles))
       ->capture_default_str();
   app.add_option("--size", origin.size, "Bytes of each file")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_count())
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--page-size", origin.page_size, "Names on a listing page")
       ->type_name("N")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{500'000}))
+      ->check(between(uint64_t{1}, uint64_t{500'000}))
       ->capture_default_str();
   app.add_option("--seed", origin.seed, "Names and bodies are a function of it")
       ->type_name("S")
       ->capture_default_str();
   app.add_option("--workers", origin.workers, "Processes that serve")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(between(1u, 1024u))
       ->capture_default_str();
   app.add_option("--lag", origin.lag, "Wait before each answer")
       ->type_name("MS")
-      ->check(CLI::Range(0.0, 3'600'000.0))
+      ->check(between(0.0, 3'600'000.0))
       ->capture_default_str();
   const auto add_rate = [&](const char* name, double& rate, const char* text) {
     app.add_option(name, rate, text)
         ->type_name("SHARE")
-        ->check(CLI::Range(0.0, 1.0))
+        ->check(between(0.0, 1.0))
         ->group("Faults, as shares (0 to 1) of the file requests");
   };
   add_rate("--error-rate", origin.error_rate, "Answer 500");
@@ -281,18 +272,18 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
 void define_demo(CLI::App& app, DemoOptions& demo) {
   app.add_option("--files", demo.files, "How many files")
       ->type_name("N")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{10'000'000'000}))
+      ->check(between(uint64_t{1}, origin::Catalogue::kMaxFiles))
       ->capture_default_str();
   app.add_option("--size", demo.size, "Bytes of each file")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_count())
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--workers", demo.workers, "Worker processes (default: one per processor)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+      ->check(between(1u, 1024u));
   app.add_option("--pipeline", demo.pipeline, "Requests in flight per connection")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(between(1u, 1024u))
       ->capture_default_str();
   app.add_option("--out", demo.out, "Keep the files here (default: a temporary folder, removed)")
       ->type_name("DIR");
@@ -303,8 +294,7 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
 int run(int argc, char** argv) {
   CLI::App app("Copies every file of a list-then-get HTTP service onto this host.", "gigafetch");
   app.formatter(std::make_shared<HelpFormatter>());
-  app.footer(kFooter);
-  app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
+    app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
   app.set_help_flag("-h,--help", "Print this help");
   app.require_subcommand(1);
   // Options of a command can stand in a file: [fetch] and then workers = 16, and so on.
@@ -332,6 +322,7 @@ int run(int argc, char** argv) {
               define_origin, origin_command);
   add_command("demo", "Start an origin, fetch from it, verify, and report", demo, define_demo,
               demo_command);
+  app.footer(kFooter);  // after the commands, which would inherit it
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

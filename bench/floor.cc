@@ -1,0 +1,155 @@
+// The floor: what fetching small files must cost at least with sockets and files as they are.
+//
+// One thread, one epoll, no libraries: it sends requests, receives answers, creates a file for each,
+// writes it, closes it. It trusts the origin (the embedded one, with bodies of one size), so that an
+// answer's place in the byte stream is known without parsing. Nothing that a real fetcher needs is
+// here: no listing, no retries, no checks. What gigafetch costs more is what those cost.
+//
+//     floor PORT FILES SIZE SEED CONNECTIONS DEPTH FOLDER
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "origin/catalogue.h"
+
+namespace {
+
+using gigafetch::origin::Catalogue;
+
+constexpr size_t kReadBytes = 256 * 1024;
+
+[[noreturn]] void die(const char* what) {
+  std::perror(what);
+  std::exit(1);
+}
+
+struct Connection {
+  int fd = -1;
+  std::deque<uint64_t> in_flight;  // indexes of files, oldest first
+  std::string partial;             // the front of an answer that is not whole yet
+};
+
+class Floor {
+ public:
+  Floor(uint16_t port, const Catalogue& catalogue, size_t depth, int folder_fd)
+      : port_(port), catalogue_(catalogue), depth_(depth), folder_fd_(folder_fd) {}
+
+  void run(size_t connections) {
+    epoll_fd_ = ::epoll_create1(0);
+    connections_.resize(connections);
+    for (size_t i = 0; i < connections; ++i) open(connections_[i], i);
+    std::vector<epoll_event> events(connections);
+    while (stored_ < catalogue_.files()) {
+      const int count = ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), -1);
+      for (int i = 0; i < count; ++i) receive(connections_[events[static_cast<size_t>(i)].data.u64]);
+    }
+  }
+
+ private:
+  void open(Connection& connection, size_t index) {
+    connection.fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+      die("connect");
+    }
+    const int on = 1;
+    ::setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = index;
+    ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, connection.fd, &event);
+    send(connection);
+  }
+
+  void send(Connection& connection) {
+    requests_.clear();
+    while (connection.in_flight.size() < depth_ && next_ < catalogue_.files()) {
+      requests_ += "GET /get/";
+      catalogue_.append_name(requests_, next_);
+      requests_ += " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+      connection.in_flight.push_back(next_++);
+    }
+    if (requests_.empty()) return;
+    if (::send(connection.fd, requests_.data(), requests_.size(), 0) !=
+        static_cast<ssize_t>(requests_.size())) {
+      die("send");
+    }
+  }
+
+  void receive(Connection& connection) {
+    const ssize_t got = ::recv(connection.fd, buffer_.data(), buffer_.size(), 0);
+    if (got <= 0) die("recv");
+    std::string_view bytes(buffer_.data(), static_cast<size_t>(got));
+    if (answer_bytes_ == 0) {
+      answer_bytes_ = bytes.find("\r\n\r\n") + 4 + catalogue_.size();
+    }
+    if (!connection.partial.empty()) {
+      connection.partial += bytes;
+      bytes = connection.partial;
+    }
+    while (bytes.size() >= answer_bytes_) {
+      store(connection.in_flight.front(),
+            bytes.substr(answer_bytes_ - catalogue_.size(), catalogue_.size()));
+      connection.in_flight.pop_front();
+      bytes.remove_prefix(answer_bytes_);
+    }
+    connection.partial = std::string(bytes);
+    if (connection.in_flight.size() <= depth_ / 2) send(connection);
+  }
+
+  void store(uint64_t index, std::string_view body) {
+    name_.clear();
+    catalogue_.append_name(name_, index);
+    const int fd = ::openat(folder_fd_, name_.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (fd < 0 || ::write(fd, body.data(), body.size()) != static_cast<ssize_t>(body.size())) {
+      die("store");
+    }
+    ::close(fd);
+    ++stored_;
+  }
+
+  uint16_t port_;
+  const Catalogue& catalogue_;
+  size_t depth_;
+  int folder_fd_;
+  int epoll_fd_ = -1;
+  std::vector<Connection> connections_;
+  std::vector<char> buffer_ = std::vector<char>(kReadBytes);
+  std::string requests_;
+  std::string name_;
+  size_t answer_bytes_ = 0;
+  uint64_t next_ = 0;
+  uint64_t stored_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 8) {
+    std::fprintf(stderr, "usage: floor PORT FILES SIZE SEED CONNECTIONS DEPTH FOLDER\n");
+    return 2;
+  }
+  const Catalogue catalogue(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10),
+                            std::strtoull(argv[4], nullptr, 10));
+  const int folder_fd = ::open(argv[7], O_RDONLY | O_DIRECTORY);
+  if (folder_fd < 0) die(argv[7]);
+  Floor floor(static_cast<uint16_t>(std::atoi(argv[1])), catalogue,
+              static_cast<size_t>(std::atoi(argv[6])), folder_fd);
+  floor.run(static_cast<size_t>(std::atoi(argv[5])));
+  return 0;
+}
