@@ -1,9 +1,9 @@
 // The floor: what fetching small files must cost at least with sockets and files as they are.
 //
-// One thread, one epoll, no libraries: it sends requests, receives answers, creates a file for each,
-// writes it, closes it. It trusts the origin (the embedded one, with bodies of one size), so that an
-// answer's place in the byte stream is known without parsing. Nothing that a real fetcher needs is
-// here: no listing, no retries, no checks. What gigafetch costs more is what those cost.
+// One thread, one epoll, no libraries: it sends requests, receives answers, creates a file for
+// each, writes it, closes it. It trusts the origin (the embedded one, with bodies of one size), so
+// that an answer's place in the byte stream is known without parsing. Nothing that a real fetcher
+// needs is here: no listing, no retries, no checks. What gigafetch costs more is what those cost.
 //
 //     floor PORT FILES SIZE SEED CONNECTIONS DEPTH FOLDER
 #include <fcntl.h>
@@ -49,11 +49,13 @@ class Floor {
   void run(size_t connections) {
     epoll_fd_ = ::epoll_create1(0);
     connections_.resize(connections);
-    for (size_t i = 0; i < connections; ++i) open(connections_[i], i);
+    for (size_t i = 0; i < connections; ++i)
+      open(connections_[i], i);
     std::vector<epoll_event> events(connections);
     while (stored_ < catalogue_.files()) {
       const int count = ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), -1);
-      for (int i = 0; i < count; ++i) receive(connections_[events[static_cast<size_t>(i)].data.u64]);
+      for (int i = 0; i < count; ++i)
+        receive(connections_[events[static_cast<size_t>(i)].data.u64]);
     }
   }
 
@@ -144,7 +146,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: floor PORT FILES SIZE SEED CONNECTIONS DEPTH FOLDER\n");
     return 2;
   }
-  const Catalogue catalogue(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10),
+  const Catalogue catalogue(std::strtoull(argv[2], nullptr, 10),
+                            std::strtoull(argv[3], nullptr, 10),
                             std::strtoull(argv[4], nullptr, 10));
   const int folder_fd = ::open(argv[7], O_RDONLY | O_DIRECTORY);
   if (folder_fd < 0) die(argv[7]);

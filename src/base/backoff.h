@@ -22,7 +22,8 @@ class Backoff {
     const uint32_t doublings = std::min<uint32_t>(failures > 0 ? failures - 1 : 0, 20);
     const auto whole = std::min<int64_t>(cap_.count(), first_.count() << doublings);
     const auto half = static_cast<uint64_t>(whole) / 2;
-    return Millis(static_cast<int64_t>(half + random.below(static_cast<uint64_t>(whole) - half + 1)));
+    return Millis(
+        static_cast<int64_t>(half + random.below(static_cast<uint64_t>(whole) - half + 1)));
   }
 
  private:

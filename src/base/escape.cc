@@ -8,10 +8,14 @@
 namespace gigafetch {
 namespace {
 
-bool is_continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
+bool is_continuation(unsigned char byte) {
+  return (byte & 0xC0) == 0x80;
+}
 
 uint32_t code_point(std::string_view sequence) {
-  const auto at = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(sequence[i])); };
+  const auto at = [&](size_t i) {
+    return static_cast<uint32_t>(static_cast<uint8_t>(sequence[i]));
+  };
   switch (sequence.size()) {
     case 1:
       return at(0);
@@ -27,9 +31,9 @@ uint32_t code_point(std::string_view sequence) {
 // C1 controls, zero-width and bidirectional marks, line and paragraph separators, the byte order
 // mark: what a name could use to look like another on a terminal.
 bool hides_or_reorders(uint32_t point) {
-  return (point >= 0x80 && point < 0xA0) || point == 0x61C || (point >= 0x200B && point <= 0x200F) ||
-         (point >= 0x2028 && point <= 0x202E) || (point >= 0x2060 && point <= 0x206F) ||
-         point == 0xFEFF;
+  return (point >= 0x80 && point < 0xA0) || point == 0x61C ||
+         (point >= 0x200B && point <= 0x200F) || (point >= 0x2028 && point <= 0x202E) ||
+         (point >= 0x2060 && point <= 0x206F) || point == 0xFEFF;
 }
 
 }  // namespace

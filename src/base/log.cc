@@ -43,8 +43,8 @@ std::optional<LogLevel> log_level_of(std::string_view name) {
 
 void init_log(LogLevel level, std::string_view role) {
   delete current_logger();
-  auto* logger = new spdlog::logger(std::string(role),
-                                    std::make_shared<spdlog::sinks::stderr_sink_st>());
+  auto* logger =
+      new spdlog::logger(std::string(role), std::make_shared<spdlog::sinks::stderr_sink_st>());
   logger->set_pattern("%H:%M:%S.%e %l [%n] %v");
   logger->set_level(spdlog_level(level));
   logger->flush_on(spdlog::level::trace);

@@ -1,10 +1,12 @@
 #include "cli/command_line.h"
 
+#include <fmt/core.h>
 #include <CLI/CLI.hpp>
-#include <cstdio>
+
 #include <functional>
 #include <map>
 
+#include "base/escape.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "origin/catalogue.h"
@@ -15,11 +17,12 @@ namespace {
 
 constexpr double kMaxSeconds = 86'400;
 
-const char kFooter[] =
-    "Exit status: 0 all that was listed is stored; 1 the run could not go on; 2 wrong usage;\n"
-    "3 finished, but some files failed (failed.jsonl in the state folder names them);\n"
-    "4 interrupted: the same command goes on.\n"
-    "\n"
+const char kExitStatus[] =
+    "Exit status: 0 all that was listed is stored; 1 the run could not go on;\n"
+    "2 wrong usage; 3 finished, but some files failed (failed.jsonl in the state\n"
+    "folder names them); 4 interrupted.";
+
+const char kExamples[] =
     "Examples:\n"
     "  gigafetch fetch http://files.example:8080 /data/files\n"
     "  gigafetch fetch --layout fanout --pipeline 16 http://10.0.0.7/store /data/files\n"
@@ -29,7 +32,9 @@ const char kFooter[] =
     "'gigafetch COMMAND --help' says what a command takes.";
 
 // Checks that --help says nothing about: its texts name the values themselves.
-CLI::Validator quiet(CLI::Validator check) { return check.description(""); }
+CLI::Validator quiet(CLI::Validator check) {
+  return check.description("");
+}
 
 template <typename Number>
 CLI::Validator between(Number low, Number high) {
@@ -40,7 +45,9 @@ CLI::Validator one_of(std::vector<std::string> values) {
   return quiet(CLI::IsMember(std::move(values)));
 }
 
-CLI::Validator byte_count() { return quiet(CLI::AsSizeValue(false)); }
+CLI::Validator byte_count() {
+  return quiet(CLI::AsSizeValue(false));
+}
 
 // "N" or "auto".
 void set_pipeline(WorkerOptions& worker, const std::string& text) {
@@ -53,7 +60,8 @@ void set_pipeline(WorkerOptions& worker, const std::string& text) {
   }
   uint32_t depth = 0;
   if (!CLI::detail::lexical_cast(text, depth) || depth < 1 || depth > kMostPipeline) {
-    throw CLI::ValidationError("--pipeline", "takes 'auto' or a number from 1 to 1024, not " + text);
+    throw CLI::ValidationError("--pipeline",
+                               "takes 'auto' or a number from 1 to 1024, not " + text);
   }
   worker.pipeline_auto = false;
   worker.pipeline = depth;
@@ -90,7 +98,8 @@ void add_origin(CLI::App& app, OriginOptions& origin) {
       ->check(between(0u, 1000u))
       ->capture_default_str()
       ->group(group);
-  seconds_option(app, "--connect-timeout", origin.connect_timeout, "Give a connection up after this")
+  seconds_option(app, "--connect-timeout", origin.connect_timeout,
+                 "Give a connection up after this")
       ->capture_default_str()
       ->group(group);
   seconds_option(app, "--stall-timeout", origin.stall_timeout,
@@ -161,7 +170,8 @@ void add_report(CLI::App& app, ReportOptions& report) {
                                                              {"none", ProgressMode::none}};
   app.add_flag("--json", report.json, "The summary as one JSON object on standard output")
       ->group("What to print");
-  app.add_option("--progress", report.progress, "auto, plain, json or none, on standard error [auto]")
+  app.add_option("--progress", report.progress,
+                 "auto, plain, json or none, on standard error [auto]")
       ->transform(quiet(CLI::CheckedTransformer(kModes)))
       ->type_name("MODE")
       ->group("What to print");
@@ -186,8 +196,9 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
       ->check(one_of({"files"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--layout", fetch.layout,
-                 "tree: the names' slashes are folders; flat: one folder; fanout: 256 x 256 folders")
+  app.add_option(
+         "--layout", fetch.layout,
+         "tree: the names' slashes are folders; flat: one folder; fanout: 256 x 256 folders")
       ->type_name("KIND")
       ->check(one_of({"tree", "flat", "fanout"}))
       ->capture_default_str()
@@ -210,6 +221,7 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
   app.add_flag("--restart", fetch.restart, "Forget the ledger and begin anew")->group(group);
   add_worker(app, fetch.worker);
   add_report(app, fetch.report);
+  app.footer(kExitStatus);
 }
 
 void define_ls(CLI::App& app, ListOptions& list) {
@@ -226,6 +238,10 @@ void define_verify(CLI::App& app, VerifyOptions& verify) {
   add_state(app, verify.state);
   add_worker(app, verify.worker);
   add_report(app, verify.report);
+  app.footer(
+      "Exit status: 0 every listed name is stored once and nothing is extra; 1 the\n"
+      "run could not go on; 2 wrong usage; 3 there are differences (verify.jsonl in\n"
+      "the state folder names what is missing or different); 4 interrupted.");
 }
 
 void define_origin(CLI::App& app, OriginServiceOptions& origin) {
@@ -294,7 +310,7 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
 int run(int argc, char** argv) {
   CLI::App app("Copies every file of a list-then-get HTTP service onto this host.", "gigafetch");
   app.formatter(std::make_shared<HelpFormatter>());
-    app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
+  app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
   app.set_help_flag("-h,--help", "Print this help");
   app.require_subcommand(1);
   // Options of a command can stand in a file: [fetch] and then workers = 16, and so on.
@@ -312,7 +328,9 @@ int run(int argc, char** argv) {
                                auto command) {
     CLI::App* sub = app.add_subcommand(name, text);
     define(*sub, options);
-    sub->callback([&options, &chosen, command] { chosen = [&options, command] { return command(options); }; });
+    sub->callback([&options, &chosen, command] {
+      chosen = [&options, command] { return command(options); };
+    });
   };
   add_command("fetch", "Copy everything", fetch, define_fetch, fetch_command);
   add_command("ls", "List the names to standard output, one a line", list, define_ls, ls_command);
@@ -322,15 +340,23 @@ int run(int argc, char** argv) {
               define_origin, origin_command);
   add_command("demo", "Start an origin, fetch from it, verify, and report", demo, define_demo,
               demo_command);
-  app.footer(kFooter);  // after the commands, which would inherit it
+  // After the commands, which would inherit it.
+  app.footer(std::string(kExitStatus) + "\n\n" + kExamples);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     std::string command = "gigafetch";
-    for (const CLI::App* sub : app.get_subcommands()) command += " " + sub->get_name();
-    std::fprintf(stderr, "%s: %s\nSee '%s --help'.\n", command.c_str(), error.what(),
-                 command.c_str());
+    for (const CLI::App* sub : app.get_subcommands())
+      command += " " + sub->get_name();
+    std::string why = error.what();
+    if (app.get_subcommands().empty() && error.get_name() == "RequiredError") {
+      const bool other = argc > 1 && argv[1][0] != '-';
+      why =
+          other ? fmt::format("'{}' is not a command", printable(argv[1])) : "a command is missing";
+      why += "; there are: fetch, ls, verify, origin, demo";
+    }
+    fmt::print(stderr, "{}: {}\nSee '{} --help'.\n", command, why, command);
     return static_cast<int>(ExitStatus::usage);
   }
   return static_cast<int>(chosen());

@@ -42,7 +42,8 @@ class OriginProcess {
     OriginProcess process(*pid);
     // "listening on http://127.0.0.1:PORT\n"
     char c;
-    while (::read(read_end.get(), &c, 1) == 1 && c != '\n') process.url_ += c;
+    while (::read(read_end.get(), &c, 1) == 1 && c != '\n')
+      process.url_ += c;
     const size_t url = process.url_.find("http://");
     if (url == std::string::npos) return error(ErrorCode::io, "the demo's origin did not start");
     process.url_.erase(0, url);
@@ -71,15 +72,19 @@ class DemoFolder {
   static Result<DemoFolder> make(const std::string& given) {
     if (!given.empty()) return DemoFolder(given, false);
     std::string path = (std::filesystem::temp_directory_path() / "gigafetch-demo-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr) return errno_error(errno, "cannot make a temporary folder");
+    if (::mkdtemp(path.data()) == nullptr)
+      return errno_error(errno, "cannot make a temporary folder");
     return DemoFolder(path, true);
   }
   DemoFolder(DemoFolder&& other) noexcept
       : path_(std::move(other.path_)), remove_(std::exchange(other.remove_, false)) {}
   DemoFolder& operator=(DemoFolder&&) = delete;
   ~DemoFolder() {
+    if (!remove_) return;
+    fmt::print("Removing the files...\n");
+    std::fflush(stdout);
     std::error_code ignored;
-    if (remove_) std::filesystem::remove_all(path_, ignored);
+    std::filesystem::remove_all(path_, ignored);
   }
   const std::string& path() const { return path_; }
 
@@ -97,15 +102,16 @@ void print_outlook(const Summary& summary) {
   if (stored == 0) return;
   const double at_pace = kBillion * report.seconds / stored;
   const double by_cpu = kBillion * report.cpu_seconds / stored / kTargetCores;
-  fmt::print("A billion files would take {} at this pace on this machine, which the origin shares,\n"
-             "and {} of processor time on each of {} such cores that have the origin elsewhere.\n",
-             as_duration(at_pace), as_duration(by_cpu), kTargetCores);
+  fmt::print(
+      "A billion files would take {} at this pace on this machine, which the origin shares,\n"
+      "and {} of processor time on each of {} such cores that have the origin elsewhere.\n",
+      as_duration(at_pace), as_duration(by_cpu), kTargetCores);
 }
 
 Result<ExitStatus> run_demo(const DemoOptions& options) {
-  const uint32_t workers =
-      options.workers > 0 ? options.workers
-                          : static_cast<uint32_t>(supervisor::allowed_cpus().size());
+  const uint32_t workers = options.workers > 0
+                               ? options.workers
+                               : static_cast<uint32_t>(supervisor::allowed_cpus().size());
   Result<DemoFolder> folder = DemoFolder::make(options.out);
   if (!folder) return std::move(folder).failure();
   Result<OriginProcess> origin = OriginProcess::start(options, workers);

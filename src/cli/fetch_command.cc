@@ -70,8 +70,8 @@ void explain(const supervisor::Report& report, const std::string& state) {
     case ExitStatus::complete:
       return;
     case ExitStatus::failures:
-      return print_error(fmt::format("some files failed; '{}/failed.jsonl' names them",
-                                     printable(state)));
+      return print_error(
+          fmt::format("some files failed; '{}/failed.jsonl' names them", printable(state)));
     case ExitStatus::interrupted:
       return print_error(report.text + "; run the same command again to finish");
     case ExitStatus::fatal:
@@ -85,8 +85,7 @@ void explain(const supervisor::Report& report, const std::string& state) {
 Result<Summary> fetch(const FetchOptions& options) {
   Result<coordinator::ListingSettings> listing = listing_settings(options.origin);
   if (!listing) return std::move(listing).failure();
-  Result<supervisor::Job> made =
-      make_job(*listing, options.origin, options.worker, options.report);
+  Result<supervisor::Job> made = make_job(*listing, options.origin, options.worker, options.report);
   if (!made) return std::move(made).failure();
   supervisor::Job& job = made.value();
   job.coordinator.filter = filter_of(options.filter);
@@ -95,9 +94,9 @@ Result<Summary> fetch(const FetchOptions& options) {
   job.worker.sync_files = options.durability == "file";
   job.worker.max_file_size = options.max_file_size.value_or(UINT64_MAX);
 
-  const store::JobIdentity identity{listing->origin.canonical(), options.origin.api,
-                                    options.sink,                options.layout,
-                                    options.filter.include,      options.filter.exclude};
+  const store::JobIdentity identity{
+      listing->origin.canonical(), options.origin.api,    options.sink, options.layout,
+      options.filter.include,      options.filter.exclude};
   Result<Folders> folders = open_folders(options, identity);
   if (!folders) return std::move(folders).failure();
   job.output_fd = folders->output_fd.get();
@@ -110,7 +109,9 @@ Result<Summary> fetch(const FetchOptions& options) {
     summary.report = supervisor::supervise(job, progress);
   }
   if (options.durability != "process") {
+    const TimePoint before = monotonic_now();
     Result<void> synced = store::sync_output(job.output_fd, options.out);
+    summary.report.seconds += seconds_between(before, monotonic_now());
     if (!synced) {
       summary.report.exit = ExitStatus::fatal;
       summary.report.text = synced.failure().text + "; what was written may be lost";

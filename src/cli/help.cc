@@ -9,8 +9,8 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kColumn = 28;
 
-// Appends `text`, wrapped, with every line but the first indented to the column; the first begins at
-// column `at`.
+// Appends `text`, wrapped, with every line but the first indented to the column; the first begins
+// at column `at`.
 void append_wrapped(std::string& out, std::string_view text, size_t at) {
   size_t column = at;
   while (!text.empty()) {
@@ -61,7 +61,8 @@ void append_options(std::string& out, const std::string& heading,
                     const std::vector<const CLI::Option*>& options) {
   if (options.empty()) return;
   out += "\n" + heading + ":\n";
-  for (const CLI::Option* option : options) append_row(out, left_of(*option), right_of(*option));
+  for (const CLI::Option* option : options)
+    append_row(out, left_of(*option), right_of(*option));
 }
 
 std::string usage(const CLI::App& app, const std::string& name) {

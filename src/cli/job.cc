@@ -18,7 +18,9 @@ namespace {
 
 constexpr size_t kMaxTokenBytes = 16 * 1024;
 
-Millis milliseconds(double seconds) { return Millis(static_cast<int64_t>(seconds * 1000)); }
+Millis milliseconds(double seconds) {
+  return Millis(static_cast<int64_t>(seconds * 1000));
+}
 
 Result<std::string> read_token(const std::string& path) {
   const std::string shown = printable(path);
@@ -32,7 +34,8 @@ Result<std::string> read_token(const std::string& path) {
       read_to_end(fd.get(), kMaxTokenBytes, fmt::format("the bearer file '{}'", shown));
   if (!token) return token;
   std::string& text = token.value();
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r'))
+    text.pop_back();
   for (const char c : text) {
     // b64token and more: visible ASCII (RFC 6750 section 2.1 allows less)
     if (c <= 0x20 || c == 0x7F) {

@@ -17,8 +17,8 @@ Result<coordinator::ListingSettings> listing_settings(const OriginOptions& optio
 
 coordinator::Filter filter_of(const FilterOptions& options);
 
-// The settings of a job that has `listing`. Raises the descriptor limit; when it stays too low, uses
-// fewer connections and says so.
+// The settings of a job that has `listing`. Raises the descriptor limit; when it stays too low,
+// uses fewer connections and says so.
 Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
                                  const OriginOptions& origin, const WorkerOptions& worker,
                                  const ReportOptions& report);

@@ -32,9 +32,8 @@ ExitStatus ls_command(const ListOptions& options) {
     if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size()) return {};
     return errno_error(errno, "cannot write to standard output");
   };
-  Result<void> listed =
-      coordinator::list_names(*settings, filter_of(options.filter),
-                              options.filter.limit.value_or(UINT64_MAX), print_name);
+  Result<void> listed = coordinator::list_names(
+      *settings, filter_of(options.filter), options.filter.limit.value_or(UINT64_MAX), print_name);
   if (std::fflush(stdout) != 0 && listed) {
     listed = errno_error(errno, "cannot write to standard output");
   }

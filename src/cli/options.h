@@ -1,5 +1,5 @@
-// The command line, as given: one struct a command. Names, defaults and exit statuses are a contract
-// with scripts.
+// The command line, as given: one struct a command. Names, defaults and exit statuses are a
+// contract with scripts.
 #pragma once
 
 #include <cstdint>

@@ -44,8 +44,7 @@ void Progress::on_figures(const Figures& figures, double seconds) {
   if (mode_ == ProgressMode::none || seconds < next_) return;
   next_ = seconds + period_;
   const double span = seconds - last_seconds_;
-  const double pace =
-      span > 0 ? static_cast<double>(figures.stored - last_stored_) / span : 0;
+  const double pace = span > 0 ? static_cast<double>(figures.stored - last_stored_) / span : 0;
   last_seconds_ = seconds;
   last_stored_ = figures.stored;
   if (mode_ == ProgressMode::json) {
@@ -56,10 +55,10 @@ void Progress::on_figures(const Figures& figures, double seconds) {
                figures.bytes, pace);
     return;
   }
-  std::string line = fmt::format(
-      "{}  {} stored of {} listed  {} files/s  {}", as_duration(seconds), with_commas(figures.stored),
-      with_commas(figures.listed), with_commas(static_cast<uint64_t>(std::llround(pace))),
-      with_unit(figures.bytes));
+  std::string line =
+      fmt::format("{}  {} stored of {} listed  {} files/s  {}", as_duration(seconds),
+                  with_commas(figures.stored), with_commas(figures.listed),
+                  with_commas(static_cast<uint64_t>(std::llround(pace))), with_unit(figures.bytes));
   const uint64_t failed = figures.failed + figures.rejected;
   if (failed > 0) line += fmt::format("  {} failed", with_commas(failed));
   if (overwrites_) {

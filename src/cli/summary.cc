@@ -23,7 +23,8 @@ double cpu_us_per_file(const supervisor::Report& report) {
 
 std::string with_commas(uint64_t number) {
   std::string digits = std::to_string(number);
-  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
+  for (size_t at = digits.size(); at > 3; at -= 3)
+    digits.insert(at - 3, 1, ',');
   return digits;
 }
 
@@ -67,19 +68,20 @@ std::string summary_json(const Summary& summary) {
 std::string summary_text(const Summary& summary) {
   const supervisor::Report& report = summary.report;
   const Figures& figures = report.figures;
-  std::string out = fmt::format(
-      "listed {}: stored {}, failed {}, rejected {}, duplicates {}", with_commas(figures.listed),
-      with_commas(figures.stored), with_commas(figures.failed), with_commas(figures.rejected),
-      with_commas(figures.duplicates));
+  std::string out = fmt::format("listed {}: stored {}, failed {}, rejected {}, duplicates {}",
+                                with_commas(figures.listed), with_commas(figures.stored),
+                                with_commas(figures.failed), with_commas(figures.rejected),
+                                with_commas(figures.duplicates));
   if (figures.filtered > 0) out += fmt::format("; filtered {}", with_commas(figures.filtered));
   if (summary.extra) out += fmt::format("; extra on disk {}", with_commas(*summary.extra));
   out += fmt::format("\n{} in {}: {} files/s, {} worker{}\n", with_unit(figures.bytes),
                      as_duration(report.seconds),
                      with_commas(static_cast<uint64_t>(std::llround(per_second(report)))),
                      summary.workers, summary.workers == 1 ? "" : "s");
-  out += fmt::format("{} requests, {} of them retries; {} pages; {:.0f}% of the time spent waiting for names\n",
-                     with_commas(figures.requests), with_commas(figures.retries),
-                     with_commas(figures.pages), figures.listing_bound * 100);
+  out += fmt::format(
+      "{} requests, {} of them retries; {} pages; {:.0f}% of the time spent waiting for names\n",
+      with_commas(figures.requests), with_commas(figures.retries), with_commas(figures.pages),
+      figures.listing_bound * 100);
   out += fmt::format("CPU {:.1f} s, {:.1f} us a file; largest process {}\n", report.cpu_seconds,
                      cpu_us_per_file(report), with_unit(report.peak_rss_bytes));
   return out;
@@ -91,6 +93,8 @@ void print_summary(const Summary& summary, bool json) {
   std::fflush(stdout);
 }
 
-void print_error(std::string_view text) { fmt::print(stderr, "gigafetch: {}\n", text); }
+void print_error(std::string_view text) {
+  fmt::print(stderr, "gigafetch: {}\n", text);
+}
 
 }  // namespace gigafetch::cli

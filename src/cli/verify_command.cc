@@ -23,26 +23,28 @@ constexpr size_t kShownExtras = 10;
 
 // What is on disk.
 struct Found {
-  store::SetHash names;   // files whose path belongs to a name
+  store::SetHash names;    // files whose path belongs to a name
   uint64_t strangers = 0;  // links, devices, and files whose path belongs to no name
 };
 
 void show_extra(std::string_view path, uint64_t& shown) {
-  if (shown++ < kShownExtras) print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
+  if (shown++ < kShownExtras)
+    print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
 }
 
 // Calls `on_name` for each file that has a name, and `on_stranger` with the path of anything else.
-Result<void> walk_names(int output_fd, store::Layout layout,
-                        const std::function<Result<void>(std::string_view path, const std::string&)>& on_name,
-                        const std::function<void(std::string_view path)>& on_stranger) {
-  return store::walk_tree(output_fd, [&](std::string_view path, store::EntryKind kind) -> Result<void> {
-    const std::optional<std::string> name = kind == store::EntryKind::file
-                                                ? store::name_of_path(layout, path)
-                                                : std::nullopt;
-    if (name) return on_name(path, *name);
-    on_stranger(path);
-    return {};
-  });
+Result<void> walk_names(
+    int output_fd, store::Layout layout,
+    const std::function<Result<void>(std::string_view path, const std::string&)>& on_name,
+    const std::function<void(std::string_view path)>& on_stranger) {
+  return store::walk_tree(
+      output_fd, [&](std::string_view path, store::EntryKind kind) -> Result<void> {
+        const std::optional<std::string> name =
+            kind == store::EntryKind::file ? store::name_of_path(layout, path) : std::nullopt;
+        if (name) return on_name(path, *name);
+        on_stranger(path);
+        return {};
+      });
 }
 
 Result<Found> count_found(int output_fd, store::Layout layout) {
@@ -114,8 +116,7 @@ Result<store::JobIdentity> recorded_job(int state_fd, const coordinator::Listing
 Result<Summary> verify(const VerifyOptions& options) {
   Result<coordinator::ListingSettings> listing = listing_settings(options.origin);
   if (!listing) return std::move(listing).failure();
-  Result<supervisor::Job> made =
-      make_job(*listing, options.origin, options.worker, options.report);
+  Result<supervisor::Job> made = make_job(*listing, options.origin, options.worker, options.report);
   if (!made) return std::move(made).failure();
   supervisor::Job& job = made.value();
 

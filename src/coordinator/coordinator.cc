@@ -139,7 +139,8 @@ class Coordinator final : private Lister::Client,
     send_figures();
     // Done before stop: a worker that leaves must not look like one that died.
     tell_supervisor(wire::Done{static_cast<uint8_t>(status), std::string(text)});
-    for (const auto& link : links_) link->send_empty(wire::MessageType::stop);
+    for (const auto& link : links_)
+      link->send_empty(wire::MessageType::stop);
     if (control_.backlog() == 0) loop_.stop();
   }
 
@@ -169,9 +170,9 @@ class Coordinator final : private Lister::Client,
     figures_.filtered += intake_.filtered();
     for (const std::string& name : intake_.too_long()) {
       ++figures_.rejected;
-      const FileFailure failure{FailureClass::name_too_long, 0, 0,
-                                fmt::format("{} bytes; at most {} are taken", name.size(),
-                                            kMaxNameBytes)};
+      const FileFailure failure{
+          FailureClass::name_too_long, 0, 0,
+          fmt::format("{} bytes; at most {} are taken", name.size(), kMaxNameBytes)};
       if (Result<void> added = dead_letters_.add(name, failure); !added) {
         return std::move(added).failure();
       }
@@ -294,7 +295,8 @@ class Coordinator final : private Lister::Client,
       WorkerLink* least = nullptr;
       for (const auto& link : links_) {
         if (!link->greeted() || link->ended()) continue;
-        if (least == nullptr || plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
+        if (least == nullptr ||
+            plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
           least = link.get();
         }
       }
@@ -343,7 +345,7 @@ class Coordinator final : private Lister::Client,
   HolderId next_holder_ = 1;
   std::vector<std::unique_ptr<WorkerLink>> links_;
   std::unordered_map<HolderId, wire::WorkerCounters> counters_;
-  wire::WorkerCounters workers_gone_;  // of workers that died
+  wire::WorkerCounters workers_gone_;             // of workers that died
   std::unordered_map<pid_t, HolderId> orphaned_;  // link ended, process not yet reaped
   std::set<pid_t> reaped_;                        // process reaped, end of its link not yet seen
 };

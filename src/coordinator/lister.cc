@@ -84,16 +84,17 @@ void Lister::connect() {
 void Lister::resolve() {
   if (resolver_.busy()) return;
   const http::Url& origin = settings_.origin;
-  resolver_.resolve(origin.host, origin.port, [this](Result<std::vector<net::SocketAddress>> found) {
-    if (state_ != State::asking) return;
-    if (!found && found.failure().code == ErrorCode::not_found) {
-      return fail(ErrorCode::origin, found.failure().text);
-    }
-    if (!found) return away(found.failure().text);
-    addresses_.assign(std::move(found).value(), 0);
-    away_failures_ = 0;
-    ask();
-  });
+  resolver_.resolve(origin.host, origin.port,
+                    [this](Result<std::vector<net::SocketAddress>> found) {
+                      if (state_ != State::asking) return;
+                      if (!found && found.failure().code == ErrorCode::not_found) {
+                        return fail(ErrorCode::origin, found.failure().text);
+                      }
+                      if (!found) return away(found.failure().text);
+                      addresses_.assign(std::move(found).value(), 0);
+                      away_failures_ = 0;
+                      ask();
+                    });
 }
 
 void Lister::on_open() {
@@ -143,15 +144,17 @@ bool Lister::on_head(const http::ResponseHead& head) {
 bool Lister::on_body(std::string_view piece) {
   if (!passing_failure_.empty()) return true;
   if (body_.size() + piece.size() > listing::kMaxPageBytes) {
-    refusal_ = error(ErrorCode::too_large, "{} is over {} bytes", page_name(),
-                     listing::kMaxPageBytes);
+    refusal_ =
+        error(ErrorCode::too_large, "{} is over {} bytes", page_name(), listing::kMaxPageBytes);
     return false;
   }
   body_ += piece;
   return true;
 }
 
-void Lister::on_response() { page_whole_ = true; }
+void Lister::on_response() {
+  page_whole_ = true;
+}
 
 void Lister::on_read_end() {
   if (page_whole_) take_page();

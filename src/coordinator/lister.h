@@ -40,7 +40,8 @@ class Lister final : private net::HttpConnection::Handler {
   };
 
   // Everything given must outlive the lister.
-  Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialect& dialect, Client& client);
+  Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialect& dialect,
+         Client& client);
 
   // Asks for the first page.
   void start();

@@ -75,7 +75,8 @@ void PageIntake::grow() {
   for (const Slot& slot : old) {
     if (slot.offset_plus_one == 0) continue;
     size_t at = slot.hash & mask;
-    while (slots_[at].offset_plus_one != 0) at = (at + 1) & mask;
+    while (slots_[at].offset_plus_one != 0)
+      at = (at + 1) & mask;
     slots_[at] = slot;
   }
 }

@@ -8,8 +8,8 @@ namespace {
 
 // The smallest batch that is worth a frame.
 constexpr uint64_t kMinBatch = 16;
-// Batches of the guided size a queue is cut into, per worker (guided self-scheduling: Polychronopoulos
-// and Kuck, IEEE Transactions on Computers C-36, 1987).
+// Batches of the guided size a queue is cut into, per worker (guided self-scheduling:
+// Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987).
 constexpr uint64_t kBatchesPerWorker = 2;
 
 }  // namespace
@@ -30,10 +30,12 @@ void Plan::add_page(const NameList& names) {
 uint32_t Plan::batch_size() const {
   const uint64_t parts = kBatchesPerWorker * limits_.workers;
   const uint64_t guided = (queued_names_ + parts - 1) / parts;
-  return static_cast<uint32_t>(std::min<uint64_t>(std::max(guided, kMinBatch), limits_.batch_names));
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(std::max(guided, kMinBatch), limits_.batch_names));
 }
 
-// Takes at most `names` names and, but for the first, at most `bytes` bytes off the front of `from`.
+// Takes at most `names` names and, but for the first, at most `bytes` bytes off the front of
+// `from`.
 Plan::Span Plan::cut(Span& from, uint32_t names, size_t bytes) const {
   Span piece{from.page, from.begin, from.begin, 0};
   if (from.count <= names && from.end - from.begin <= bytes) {
@@ -62,8 +64,9 @@ std::optional<wire::BatchView> Plan::next(HolderId holder) {
   while (!queue_.empty() && lease.count < size && batch_.size() < limits_.batch_bytes) {
     Span& front = queue_.front();
     const size_t room = limits_.batch_bytes - batch_.size();
-    const size_t first = NameCursor::kLengthBytes +
-                         NameCursor(std::string_view(front.page->names).substr(front.begin)).name().size();
+    const size_t first =
+        NameCursor::kLengthBytes +
+        NameCursor(std::string_view(front.page->names).substr(front.begin)).name().size();
     if (lease.count > 0 && first > room) break;
     const Span piece = cut(front, size - lease.count, room);
     batch_.append(piece.page->names, piece.begin, piece.end - piece.begin);
@@ -108,7 +111,8 @@ bool Plan::settle(HolderId holder, const wire::Outcome& outcome, const OnFailure
       for (; !cursor.done(); cursor.next(), ++index) {
         const size_t begin = span.end - cursor.rest().size();
         const size_t size = NameCursor::kLengthBytes + cursor.name().size();
-        while (released != outcome.released.end() && released->first + released->count <= index) ++released;
+        while (released != outcome.released.end() && released->first + released->count <= index)
+          ++released;
         if (failure != outcome.failures.end() && failure->index == index) {
           on_failure(cursor.name(), failure->file);
           ++failure;
@@ -125,7 +129,8 @@ bool Plan::settle(HolderId holder, const wire::Outcome& outcome, const OnFailure
     }
     close_names(span, span.count - given_back);
   }
-  for (auto span = back.rbegin(); span != back.rend(); ++span) queue_front(*span);
+  for (auto span = back.rbegin(); span != back.rend(); ++span)
+    queue_front(*span);
   return true;
 }
 
@@ -150,7 +155,8 @@ void Plan::holder_gone(HolderId holder) {
   for (const uint64_t id : held) {
     const auto found = leases_.find(id);
     const std::vector<Span>& spans = found->second.spans;
-    for (auto span = spans.rbegin(); span != spans.rend(); ++span) queue_front(*span);
+    for (auto span = spans.rbegin(); span != spans.rend(); ++span)
+      queue_front(*span);
     leases_.erase(found);
   }
   in_flight_.erase(holder);

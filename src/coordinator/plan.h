@@ -5,8 +5,8 @@
 //                          ^                 |
 //                          +-- holder_gone --+   (and names that an outcome releases)
 //
-// A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held by
-// two workers. Memory is bounded by the look-ahead and by the leases.
+// A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held
+// by two workers. Memory is bounded by the look-ahead and by the leases.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +32,9 @@ class Plan {
   struct Limits {
     uint32_t workers = 1;
     uint32_t batch_names = 1000;
-    size_t batch_bytes = 256 * 1024;     // of packed names in a batch
-    uint32_t credit = 4;                 // leases in flight per worker
-    size_t look_ahead_bytes = 4 << 20;   // of packed names queued, before the last page added
+    size_t batch_bytes = 256 * 1024;    // of packed names in a batch
+    uint32_t credit = 4;                // leases in flight per worker
+    size_t look_ahead_bytes = 4 << 20;  // of packed names queued, before the last page added
   };
 
   explicit Plan(const Limits& limits) : limits_(limits) {}

@@ -5,7 +5,9 @@ namespace {
 
 constexpr size_t kMaxRequestHeadBytes = 64 * 1024;
 
-RequestParser* self(llhttp_t* parser) { return static_cast<RequestParser*>(parser->data); }
+RequestParser* self(llhttp_t* parser) {
+  return static_cast<RequestParser*>(parser->data);
+}
 
 }  // namespace
 

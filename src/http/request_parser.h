@@ -11,7 +11,6 @@
 
 namespace gigafetch::http {
 
-
 struct Request {
   std::string_view target;  // path and query as sent; valid inside Handler::on_request only
   bool is_get = false;

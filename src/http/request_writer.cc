@@ -54,7 +54,7 @@ Result<Header> parse_header_option(std::string_view text) {
   constexpr std::array<std::string_view, 3> kCredentials = {"authorization", "proxy-authorization",
                                                             "cookie"};
   constexpr std::array<std::string_view, 8> kOwn = {
-      "host", "connection", "keep-alive", "content-length", "transfer-encoding", "accept-encoding",
+      "host",  "connection", "keep-alive", "content-length", "transfer-encoding", "accept-encoding",
       "range", "expect"};
   if (is_one_of(lower(name), kCredentials)) {
     return error(ErrorCode::usage,
@@ -71,11 +71,11 @@ Result<Header> parse_header_option(std::string_view text) {
 RequestWriter::RequestWriter(const Url& origin, const std::vector<Header>& headers) {
   // Without Accept-Encoding any coding would be acceptable (RFC 9110 section 12.5.3), and the bytes
   // stored would not be the file's.
-  rest_ = fmt::format(
-      " HTTP/1.1\r\nHost: {}\r\nUser-Agent: gigafetch/" GIGAFETCH_VERSION
-      "\r\nAccept-Encoding: identity\r\n",
-      origin.authority());
-  for (const Header& header : headers) rest_ += fmt::format("{}: {}\r\n", header.name, header.value);
+  rest_ = fmt::format(" HTTP/1.1\r\nHost: {}\r\nUser-Agent: gigafetch/" GIGAFETCH_VERSION
+                      "\r\nAccept-Encoding: identity\r\n",
+                      origin.authority());
+  for (const Header& header : headers)
+    rest_ += fmt::format("{}: {}\r\n", header.name, header.value);
   rest_ += "\r\n";
 }
 

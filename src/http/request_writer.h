@@ -1,4 +1,5 @@
-// RequestWriter: GET requests built from parts made once, so that a file's request costs two copies.
+// RequestWriter: GET requests built from parts made once, so that a file's request costs two
+// copies.
 #pragma once
 
 #include <string>

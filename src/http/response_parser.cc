@@ -5,7 +5,9 @@
 namespace gigafetch::http {
 namespace {
 
-ResponseParser* self(llhttp_t* parser) { return static_cast<ResponseParser*>(parser->data); }
+ResponseParser* self(llhttp_t* parser) {
+  return static_cast<ResponseParser*>(parser->data);
+}
 
 std::string_view trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t");
@@ -13,7 +15,9 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool equals_ignoring_case(std::string_view text, std::string_view lower_case) {
   if (text.size() != lower_case.size()) return false;
@@ -69,7 +73,9 @@ const llhttp_settings_t& ResponseParser::callbacks() {
   return settings;
 }
 
-ResponseParser::ResponseParser(Handler& handler) : handler_(&handler) { reset(); }
+ResponseParser::ResponseParser(Handler& handler) : handler_(&handler) {
+  reset();
+}
 
 void ResponseParser::reset() {
   llhttp_init(&parser_, HTTP_RESPONSE, &callbacks());
@@ -157,7 +163,8 @@ int ResponseParser::on_field_bytes(const char* at, size_t length) {
       return refuse(ResponseFault::head_limit, "more than 100 header fields");
     }
   }
-  for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i) name_[name_length_++] = lower(at[i]);
+  for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i)
+    name_[name_length_++] = lower(at[i]);
   name_end_ = offset_of(at) + length;
   return count_head_bytes(length);
 }
@@ -213,8 +220,8 @@ int ResponseParser::on_value_bytes(const char* at, size_t length) {
   if (std::string* value = value_of(field_)) {
     const uint64_t begin = offset_of(at);
     if (field_ == Field::transfer_encoding) {
-      coding_folded_ = coding_folded_ || (value_end_ == 0 ? begin > name_end_ + kPlainGap
-                                                          : begin != value_end_);
+      coding_folded_ =
+          coding_folded_ || (value_end_ == 0 ? begin > name_end_ + kPlainGap : begin != value_end_);
     }
     value_end_ = begin + length;
     value->append(at, length);
@@ -238,11 +245,13 @@ int ResponseParser::on_headers_complete() {
                        parser_.http_minor == 1 &&
                        equals_ignoring_case(trim(transfer_encoding_), "chunked");
     if (!plain) {
-      return refuse(ResponseFault::bad_framing, "a Transfer-Encoding other than plain 'chunked'"), -1;
+      return refuse(ResponseFault::bad_framing, "a Transfer-Encoding other than plain 'chunked'"),
+             -1;
     }
   }
   const bool bodiless = status < 200 || status == 204 || status == 304;
-  if (bodiless && ((has_length && parser_.content_length > 0) || (parser_.flags & F_CHUNKED) != 0)) {
+  if (bodiless &&
+      ((has_length && parser_.content_length > 0) || (parser_.flags & F_CHUNKED) != 0)) {
     // llhttp would take the announced bytes from the next response.
     return refuse(ResponseFault::bad_framing, "a status without a body announces one"), -1;
   }

@@ -116,10 +116,10 @@ class ResponseParser {
   std::string_view fault_text_;
 
   bool in_response_ = false;
-  bool in_head_ = false;       // between the first byte and the end of the head
-  bool interim_ = false;       // the response being parsed is a 1xx
-  bool progress_ = false;      // a head or a message ended inside the current feed()
-  bool paused_ = false;        // on_complete said Next::none inside the current feed()
+  bool in_head_ = false;   // between the first byte and the end of the head
+  bool interim_ = false;   // the response being parsed is a 1xx
+  bool progress_ = false;  // a head or a message ended inside the current feed()
+  bool paused_ = false;    // on_complete said Next::none inside the current feed()
   size_t head_bytes_ = 0;
   uint32_t fields_ = 0;
   uint32_t interim_count_ = 0;
@@ -134,9 +134,9 @@ class ResponseParser {
 
   // Offsets in the connection's byte stream: the same however the input is split.
   const char* feed_begin_ = nullptr;
-  uint64_t feed_offset_ = 0;  // of feed_begin_
-  uint64_t name_end_ = 0;     // behind the last field name
-  uint64_t value_end_ = 0;    // behind the last piece of a field value
+  uint64_t feed_offset_ = 0;    // of feed_begin_
+  uint64_t name_end_ = 0;       // behind the last field name
+  uint64_t value_end_ = 0;      // behind the last piece of a field value
   bool coding_folded_ = false;  // Transfer-Encoding was spread over lines
 };
 

@@ -67,8 +67,8 @@ Result<Url> parse_url(std::string_view text) {
     return error(ErrorCode::usage, "'{}' has no usable host", shown);
   }
   if (uri->query.first != nullptr || uri->fragment.first != nullptr) {
-    return error(ErrorCode::usage, "'{}': a '?' or '#' has no meaning here; give the service's base URL",
-                 shown);
+    return error(ErrorCode::usage,
+                 "'{}': a '?' or '#' has no meaning here; give the service's base URL", shown);
   }
   const std::string port = text_of(uri->portText);
   if (!port.empty()) {
@@ -77,11 +77,13 @@ Result<Url> parse_url(std::string_view text) {
       return error(ErrorCode::usage, "'{}': the port must be 1 to 65535", shown);
     }
   }
-  for (const UriPathSegmentA* segment = uri->pathHead; segment != nullptr; segment = segment->next) {
+  for (const UriPathSegmentA* segment = uri->pathHead; segment != nullptr;
+       segment = segment->next) {
     url.base_path += '/';
     url.base_path += text_of(segment->text);
   }
-  while (url.base_path.ends_with('/')) url.base_path.pop_back();
+  while (url.base_path.ends_with('/'))
+    url.base_path.pop_back();
   return url;
 }
 

@@ -46,8 +46,8 @@ class Dialect {
   // Appends the request target of the file `name`.
   virtual void append_file_target(std::string& out, std::string_view name) const = 0;
 
-  // Starts reading a page. `page` must stay as it is while the reader is used, and only one reader of
-  // a dialect may be in use at a time. Spare capacity behind the page's end is used where it is
+  // Starts reading a page. `page` must stay as it is while the reader is used, and only one reader
+  // of a dialect may be in use at a time. Spare capacity behind the page's end is used where it is
   // there (see kPagePadding), so that the page need not be copied.
   virtual PageReader& open_page(std::string& page) = 0;
 };
@@ -55,8 +55,8 @@ class Dialect {
 // Bytes of capacity behind a page's end that spare the readers a copy.
 inline constexpr size_t kPagePadding = 64;
 
-// The dialect called `name` ("marker") for a service at `base_path` (http::Url). Fails (usage) on an
-// unknown name.
+// The dialect called `name` ("marker") for a service at `base_path` (http::Url). Fails (usage) on
+// an unknown name.
 Result<std::unique_ptr<Dialect>> make_dialect(std::string_view name, std::string_view base_path);
 
 }  // namespace gigafetch::listing

@@ -32,7 +32,8 @@ PageReader& MarkerDialect::open_page(std::string& page) {
 
 Result<std::optional<std::string>> MarkerDialect::next_marker() {
   page_->reserve(page_->size() + simdjson::SIMDJSON_PADDING);
-  if (const auto code = parser_.iterate(page_->data(), page_->size(), page_->capacity()).get(document_);
+  if (const auto code =
+          parser_.iterate(page_->data(), page_->size(), page_->capacity()).get(document_);
       code != simdjson::SUCCESS) {
     return refuse(code, "the page");
   }
@@ -111,12 +112,12 @@ Error MarkerDialect::refuse(simdjson::error_code code, std::string_view what) {
   const bool started = code != simdjson::EMPTY && code != simdjson::UTF8_ERROR &&
                        code != simdjson::UNCLOSED_STRING && code != simdjson::UNESCAPED_CHARS &&
                        code != simdjson::CAPACITY && code != simdjson::MEMALLOC;
-  if (started && document_.current_location().get(location) != simdjson::SUCCESS) location = nullptr;
+  if (started && document_.current_location().get(location) != simdjson::SUCCESS)
+    location = nullptr;
   const char* begin = page_->data();
   if (location < begin || location >= begin + page_->size()) {
     return error(ErrorCode::malformed, "{} ({} bytes) is not valid: {}; it begins with '{}'", what,
-                 page_->size(), simdjson::error_message(code),
-                 printable(*page_, 60));
+                 page_->size(), simdjson::error_message(code), printable(*page_, 60));
   }
   const auto offset = static_cast<size_t>(location - begin);
   return error(ErrorCode::malformed, "{} is not valid at byte {}: {}; there stands '{}'", what,

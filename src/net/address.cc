@@ -67,7 +67,8 @@ void Resolver::resolve(const std::string& host, uint16_t port, Callback callback
     if (done->owner == nullptr) return;
     done->owner->request_ = nullptr;
     if (status != 0) {
-      const bool final = status == UV_EAI_NONAME || status == UV_EAI_NODATA || status == UV_EAI_FAIL;
+      const bool final =
+          status == UV_EAI_NONAME || status == UV_EAI_NODATA || status == UV_EAI_FAIL;
       done->callback(error(final ? ErrorCode::not_found : ErrorCode::origin,
                            "the host '{}' cannot be looked up: {}", printable(done->host),
                            uv_strerror(status)));
@@ -80,8 +81,8 @@ void Resolver::resolve(const std::string& host, uint16_t port, Callback callback
       std::memcpy(&address.storage, info->ai_addr, info->ai_addrlen);
     }
     if (addresses.empty()) {
-      done->callback(error(ErrorCode::not_found, "the host '{}' has no address",
-                           printable(done->host)));
+      done->callback(
+          error(ErrorCode::not_found, "the host '{}' has no address", printable(done->host)));
       return;
     }
     done->callback(std::move(addresses));

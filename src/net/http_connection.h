@@ -1,5 +1,5 @@
-// HttpConnection: one HTTP/1.1 connection to an origin, requests pipelined as far as its owner sends
-// them. Loop thread only.
+// HttpConnection: one HTTP/1.1 connection to an origin, requests pipelined as far as its owner
+// sends them. Loop thread only.
 //
 //     closed --connect()--> connecting --on_open--> open
 //       ^                       |                     |

@@ -18,9 +18,13 @@ Loop::~Loop() {
   uv_loop_close(&loop_);
 }
 
-void Loop::run() { uv_run(&loop_, UV_RUN_DEFAULT); }
+void Loop::run() {
+  uv_run(&loop_, UV_RUN_DEFAULT);
+}
 
-void Loop::stop() { uv_stop(&loop_); }
+void Loop::stop() {
+  uv_stop(&loop_);
+}
 
 TimePoint Loop::now() const {
   // libuv's clock is CLOCK_MONOTONIC in milliseconds, as steady_clock's is.

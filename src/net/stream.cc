@@ -95,7 +95,8 @@ void Stream::on_read(uv_stream_t* uv, ssize_t count, const uv_buf_t* buffer) {
 void Stream::write(std::string_view bytes) {
   if (handle_ == nullptr) return;
   if (backlog() == 0) {
-    uv_buf_t buffer = uv_buf_init(const_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
+    uv_buf_t buffer =
+        uv_buf_init(const_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
     const int written = uv_try_write(&handle_->uv.stream, &buffer, 1);
     if (written > 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
@@ -115,7 +116,8 @@ void Stream::start_write() {
   in_flight_bytes_ = handle_->in_flight.size();
   const uv_buf_t buffer =
       uv_buf_init(handle_->in_flight.data(), static_cast<unsigned>(handle_->in_flight.size()));
-  if (uv_write(&handle_->write, &handle_->uv.stream, &buffer, 1, on_written) != 0) in_flight_bytes_ = 0;
+  if (uv_write(&handle_->write, &handle_->uv.stream, &buffer, 1, on_written) != 0)
+    in_flight_bytes_ = 0;
 }
 
 void Stream::on_written(uv_write_t* request, int status) {

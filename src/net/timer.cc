@@ -18,7 +18,9 @@ Timer::Timer(Loop& loop, std::function<void()> on_time)
   handle_->data = this;
 }
 
-Timer::~Timer() { close_and_free(handle_); }
+Timer::~Timer() {
+  close_and_free(handle_);
+}
 
 void Timer::start(Millis delay, Millis repeat) {
   uv_timer_start(
@@ -26,9 +28,13 @@ void Timer::start(Millis delay, Millis repeat) {
       static_cast<uint64_t>(delay.count()), static_cast<uint64_t>(repeat.count()));
 }
 
-void Timer::stop() { uv_timer_stop(handle_); }
+void Timer::stop() {
+  uv_timer_stop(handle_);
+}
 
-bool Timer::active() const { return uv_is_active(reinterpret_cast<uv_handle_t*>(handle_)) != 0; }
+bool Timer::active() const {
+  return uv_is_active(reinterpret_cast<uv_handle_t*>(handle_)) != 0;
+}
 
 StallSweep::StallSweep(Loop& loop, Millis period, std::function<void(TimePoint)> on_sweep)
     : loop_(loop),

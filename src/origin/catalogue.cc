@@ -17,13 +17,15 @@ constexpr char kHexDigits[] = "0123456789abcdef";
 
 uint64_t fnv1a64(std::string_view text) {
   uint64_t hash = 0xCBF29CE484222325ull;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
+  for (const char c : text)
+    hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
   return hash;
 }
 
 // Writes the lowest `digits` hexadecimal digits of `value`.
 void write_hex(char* out, uint64_t value, size_t digits) {
-  for (size_t i = digits; i > 0; --i, value >>= 4) out[i - 1] = kHexDigits[value & 15];
+  for (size_t i = digits; i > 0; --i, value >>= 4)
+    out[i - 1] = kHexDigits[value & 15];
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ Service::Service(const Catalogue& catalogue, uint64_t page_size, const Faults& f
       page_size_(page_size),
       faults_(faults),
       faulty_(faults.error + faults.throttle + faults.reset + faults.truncate + faults.stall +
-                  faults.close > 0),
+                  faults.close >
+              0),
       random_(fault_seed) {
   const std::string common = fmt::format(
       "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n",
@@ -55,7 +56,8 @@ AfterReply Service::on_request(const http::Request& request, std::string& out) {
   constexpr std::string_view kList = "/list";
   if (request.target.starts_with(kGet)) return get(request.target.substr(kGet.size()), out);
   if (request.target == kList) return list("", out);
-  if (request.target.starts_with("/list?")) return list(request.target.substr(kList.size() + 1), out);
+  if (request.target.starts_with("/list?"))
+    return list(request.target.substr(kList.size() + 1), out);
   return reply_status(out, 404, "Not Found");
 }
 

@@ -23,7 +23,8 @@ struct Faults {
 // Serves the marker dialect: GET /list and GET /get/NAME.
 class Service final : public net::HttpServer::Handler {
  public:
-  Service(const Catalogue& catalogue, uint64_t page_size, const Faults& faults, uint64_t fault_seed);
+  Service(const Catalogue& catalogue, uint64_t page_size, const Faults& faults,
+          uint64_t fault_seed);
 
   net::AfterReply on_request(const http::Request& request, std::string& out) override;
 
@@ -36,9 +37,9 @@ class Service final : public net::HttpServer::Handler {
   Faults faults_;
   bool faulty_;
   Random random_;
-  std::string file_head_;        // of every file's answer
-  std::string closing_head_;     // the same with "Connection: close"
-  std::string page_;             // the body of the page under way
+  std::string file_head_;     // of every file's answer
+  std::string closing_head_;  // the same with "Connection: close"
+  std::string page_;          // the body of the page under way
 };
 
 }  // namespace gigafetch::origin

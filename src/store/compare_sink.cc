@@ -13,7 +13,8 @@ namespace gigafetch::store {
 
 class CompareSink::Comparer final : public BodyWriter {
  public:
-  Comparer(UniqueFd file_fd, std::string path) : file_fd_(std::move(file_fd)), path_(std::move(path)) {}
+  Comparer(UniqueFd file_fd, std::string path)
+      : file_fd_(std::move(file_fd)), path_(std::move(path)) {}
 
   StoreStatus append(std::string_view piece) override {
     char stored[64 * 1024];

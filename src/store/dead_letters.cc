@@ -28,8 +28,8 @@ Result<void> DeadLetters::add(std::string_view name, const FileFailure& failure)
   buffer_ += "{\"name\":";
   append_json_string(buffer_, name);
   fmt::format_to(std::back_inserter(buffer_),
-                 ",\"class\":\"{}\",\"status\":{},\"attempts\":{},\"error\":", name_of(failure.cause),
-                 failure.status, failure.attempts);
+                 ",\"class\":\"{}\",\"status\":{},\"attempts\":{},\"error\":",
+                 name_of(failure.cause), failure.status, failure.attempts);
   append_json_string(buffer_, failure.text);
   buffer_ += "}\n";
   return buffer_.size() >= kFlushBytes ? flush() : Result<void>();

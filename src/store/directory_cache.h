@@ -14,8 +14,8 @@
 
 namespace gigafetch::store {
 
-// Opens `path` below `root_fd` as openat2(2) does, with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS on top
-// of `flags`: never outside the root, never through a symbolic link. -1 and errno on failure.
+// Opens `path` below `root_fd` as openat2(2) does, with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS on
+// top of `flags`: never outside the root, never through a symbolic link. -1 and errno on failure.
 int open_beneath(int root_fd, const char* path, int flags, unsigned mode = 0);
 
 class DirectoryCache {

@@ -1,8 +1,8 @@
 #include "store/file_sink.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -57,7 +57,6 @@ class FileSink::Writer final : public BodyWriter {
 
  private:
   const char* file() const { return split_path(path_).file.data(); }
-
 
   FileSink& sink_;
   UniqueFd file_fd_;

@@ -1,9 +1,10 @@
 // FileSink: one file per name, written in place below the output folder.
 //
 // Each file is created anew (O_EXCL), relative to a cached directory descriptor. What stands there
-// already is replaced by removing it first: so two writers never share an inode, a planted hard link
-// leads nowhere, and a symbolic link is refused. No file is renamed into place: on ext4 a rename costs
-// more than a small file, and it is the outcome, not the name, that says that a file is whole.
+// already is replaced by removing it first: so two writers never share an inode, a planted hard
+// link leads nowhere, and a symbolic link is refused. No file is renamed into place: on ext4 a
+// rename costs more than a small file, and it is the outcome, not the name, that says that a file
+// is whole.
 #pragma once
 
 #include <string>

@@ -13,27 +13,30 @@ namespace gigafetch::store {
 namespace {
 
 constexpr std::string_view kHexDigits = "0123456789abcdef";
-constexpr char kContinued = '~';  // ends a folder of a fanout path: the name goes on inside
+constexpr char kContinued = '~';     // ends a folder of a fanout path: the name goes on inside
 constexpr size_t kFanoutPrefix = 6;  // "hh/hh/"
 
 // ASCII that always stands for itself inside a component.
 constexpr std::array<bool, 256> plain_bytes() {
   std::array<bool, 256> table{};
-  for (size_t c = 0x20; c < 0x7F; ++c) table[c] = c != '/' && c != '%';
+  for (size_t c = 0x20; c < 0x7F; ++c)
+    table[c] = c != '/' && c != '%';
   return table;
 }
 constexpr std::array<bool, 256> kPlain = plain_bytes();
 
 size_t plain_length(std::string_view text) {
   size_t length = 0;
-  while (length < text.size() && kPlain[static_cast<uint8_t>(text[length])]) ++length;
+  while (length < text.size() && kPlain[static_cast<uint8_t>(text[length])])
+    ++length;
   return length;
 }
 
 // Appends one component. '/' in it is encoded.
 void append_component(std::string& path, std::string_view component) {
   if (component == "." || component == "..") {
-    for (const char dot : component) append_percent_byte(path, dot);
+    for (const char dot : component)
+      append_percent_byte(path, dot);
     return;
   }
   while (!component.empty()) {
@@ -97,7 +100,8 @@ void append_fanout_prefix(std::string& path, std::string_view name) {
 // UTF-8 sequence is split.
 size_t cut_position(std::string_view encoded, size_t limit) {
   size_t cut = limit;
-  while (cut > 1 && (static_cast<uint8_t>(encoded[cut]) & 0xC0) == 0x80) --cut;
+  while (cut > 1 && (static_cast<uint8_t>(encoded[cut]) & 0xC0) == 0x80)
+    --cut;
   for (size_t back = 1; back <= 2 && back < cut; ++back) {
     if (starts_with_escape(encoded.substr(cut - back))) return cut - back;
   }
@@ -187,8 +191,10 @@ std::string_view refusal_text(Layout layout, FailureClass refusal) {
   if (refusal == FailureClass::bad_name) {
     return "an empty name, or one with a NUL, cannot be a file";
   }
-  if (layout == Layout::fanout) return "the path would be over 4095 bytes; a tar sink would take it";
-  return "a part of the name is over 255 bytes on disk; --layout fanout or a tar sink would take it";
+  if (layout == Layout::fanout)
+    return "the path would be over 4095 bytes; a tar sink would take it";
+  return "a part of the name is over 255 bytes on disk; --layout fanout or a tar sink would take "
+         "it";
 }
 
 std::optional<std::string> name_of_path(Layout layout, std::string_view path) {

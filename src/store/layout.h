@@ -5,11 +5,12 @@
 //   fanout  as flat, below 256 x 256 folders by hash:    a/b c.txt  ->  4e/07/a%2Fb c.txt
 //
 // The mapping is injective and reversible, and no name is ever normalised. Most names stand on disk
-// as they are. Encoded as %XX are: control bytes; bytes that are not UTF-8; a '%' that would read as
-// an escape; a component that is "." or ".."; a slash that has an empty component on either side;
-// and the first byte of a first component ".gigafetch", where the state folder lives. In `fanout` an
-// encoded name longer than a file name may be (255 bytes) is cut into folders whose names end in '~'.
-// The other layouts refuse it, so that they keep the shape their users chose them for.
+// as they are. Encoded as %XX are: control bytes; bytes that are not UTF-8; a '%' that would read
+// as an escape; a component that is "." or ".."; a slash that has an empty component on either
+// side; and the first byte of a first component ".gigafetch", where the state folder lives. In
+// `fanout` an encoded name longer than a file name may be (255 bytes) is cut into folders whose
+// names end in '~'. The other layouts refuse it, so that they keep the shape their users chose them
+// for.
 #pragma once
 
 #include <cstdint>

@@ -41,8 +41,10 @@ std::string encode_identity(const JobIdentity& identity) {
   put_item(out, identity.sink);
   put_item(out, identity.layout);
   put_item(out, std::to_string(identity.include.size()));
-  for (const std::string& glob : identity.include) put_item(out, glob);
-  for (const std::string& glob : identity.exclude) put_item(out, glob);
+  for (const std::string& glob : identity.include)
+    put_item(out, glob);
+  for (const std::string& glob : identity.exclude)
+    put_item(out, glob);
   return out;
 }
 
@@ -64,19 +66,22 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
   if (includes > items.size() - kFixedItems) return std::nullopt;
   const auto first = items.begin() + kFixedItems;
   const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()}};
+  return JobIdentity{items[0], items[1],        items[2],
+                     items[3], {first, middle}, {middle, items.end()}};
 }
 
 std::string join(const std::vector<std::string>& globs) {
   std::string out;
-  for (const std::string& glob : globs) out += (out.empty() ? "" : " ") + glob;
+  for (const std::string& glob : globs)
+    out += (out.empty() ? "" : " ") + glob;
   return out.empty() ? "none" : out;
 }
 
 Error damaged(size_t offset) {
-  return error(ErrorCode::malformed,
-               "the ledger is damaged at byte {}; --restart forgets it and fetches everything again",
-               offset);
+  return error(
+      ErrorCode::malformed,
+      "the ledger is damaged at byte {}; --restart forgets it and fetches everything again",
+      offset);
 }
 
 }  // namespace
@@ -109,22 +114,23 @@ Result<std::optional<JobIdentity>> read_ledger(int state_fd) {
   if (ledger.size() < kFileHeaderBytes || !ledger.starts_with(kMagic)) return damaged(0);
   const auto version = get_le<uint32_t>(ledger.data() + kMagic.size());
   if (version != kFormatVersion) {
-    return error(ErrorCode::malformed,
-                 "the ledger has format {}, this program writes format {}; use the program that began "
-                 "the job, or --restart",
-                 version, kFormatVersion);
+    return error(
+        ErrorCode::malformed,
+        "the ledger has format {}, this program writes format {}; use the program that began "
+        "the job, or --restart",
+        version, kFormatVersion);
   }
   const std::string_view record = std::string_view(ledger).substr(kFileHeaderBytes);
   if (record.size() < kRecordHeaderBytes + kChecksumBytes) return damaged(kFileHeaderBytes);
   const auto length = get_le<uint32_t>(record.data());
-  if (record.size() != kRecordHeaderBytes + length + kChecksumBytes) return damaged(kFileHeaderBytes);
+  if (record.size() != kRecordHeaderBytes + length + kChecksumBytes)
+    return damaged(kFileHeaderBytes);
   const size_t checked = kRecordHeaderBytes + length;
   if (XXH3_64bits_withSeed(record.data(), checked, kFileHeaderBytes) !=
       get_le<uint64_t>(record.data() + checked)) {
     return damaged(kFileHeaderBytes);
   }
-  std::optional<JobIdentity> identity =
-      decode_identity(record.substr(kRecordHeaderBytes, length));
+  std::optional<JobIdentity> identity = decode_identity(record.substr(kRecordHeaderBytes, length));
   if (!identity || get_le<uint8_t>(record.data() + 4) != kIdentityRecord) {
     return damaged(kFileHeaderBytes);
   }
@@ -143,8 +149,8 @@ Result<void> write_ledger(int state_fd, const JobIdentity& identity) {
   put_le<uint64_t>(record, XXH3_64bits_withSeed(record.data(), record.size(), kFileHeaderBytes));
   bytes += record;
 
-  const UniqueFd fd(::openat(state_fd, kNewFile,
-                             O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const UniqueFd fd(
+      ::openat(state_fd, kNewFile, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return errno_error(errno, "cannot make the ledger");
   if (const int failed = write_all(fd.get(), bytes); failed != 0) {
     return errno_error(failed, "cannot write the ledger");

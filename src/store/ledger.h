@@ -14,9 +14,9 @@
 //                                              seeded with the record's offset
 //
 // Integers are little-endian. The identity's payload is a list of texts, each a u32 length and its
-// bytes: url, api, sink, layout, then the number of includes as a decimal text, the includes, and the
-// excludes. Chosen over JSON because every byte is under the checksum and nothing needs parsing;
-// over a database because a record is written once and never changed.
+// bytes: url, api, sink, layout, then the number of includes as a decimal text, the includes, and
+// the excludes. Chosen over JSON because every byte is under the checksum and nothing needs
+// parsing; over a database because a record is written once and never changed.
 #pragma once
 
 #include <optional>
@@ -41,8 +41,8 @@ struct JobIdentity {
 // The first difference in words ("the URL was X, now it is Y"); empty when there is none.
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
 
-// The identity in the state folder's ledger; nullopt when there is no ledger. Fails (malformed) with
-// the offset when the ledger is damaged.
+// The identity in the state folder's ledger; nullopt when there is no ledger. Fails (malformed)
+// with the offset when the ledger is damaged.
 Result<std::optional<JobIdentity>> read_ledger(int state_fd);
 
 // Writes a new ledger, replacing any, and syncs it.

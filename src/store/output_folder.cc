@@ -58,7 +58,8 @@ Result<bool> is_empty_output(int output_fd) {
   }
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != kStateFolderName && name != "lost+found") return false;
+    if (name != "." && name != ".." && name != kStateFolderName && name != "lost+found")
+      return false;
   }
   return true;
 }

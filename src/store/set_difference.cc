@@ -34,7 +34,8 @@ Result<SetDifference> SetDifference::create(int folder_fd, uint64_t expected) {
   std::vector<Partition> partitions(count);
   for (Partition& partition : partitions) {
     partition.fd = UniqueFd(::openat(folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!partition.fd) return errno_error(errno, "cannot make a temporary file in the state folder");
+    if (!partition.fd)
+      return errno_error(errno, "cannot make a temporary file in the state folder");
   }
   return SetDifference(std::move(partitions));
 }
@@ -77,8 +78,9 @@ Result<SetDifference::Report> SetDifference::finish() {
     report.listed_once += listed.size();
     report.extra += extra.size();
     const size_t room = kMaxExamples - report.examples.size();
-    report.examples.insert(report.examples.end(), extra.begin(),
-                           extra.begin() + static_cast<std::ptrdiff_t>(std::min(room, extra.size())));
+    report.examples.insert(
+        report.examples.end(), extra.begin(),
+        extra.begin() + static_cast<std::ptrdiff_t>(std::min(room, extra.size())));
     partition.fd.reset();
   }
   std::sort(report.examples.begin(), report.examples.end());

@@ -10,7 +10,9 @@ Hash128 hash_of_name(std::string_view name) {
   return Hash128{hash.low64, hash.high64};
 }
 
-void SetHash::add(const Hash128& hash) { add_sum(hash, 1); }
+void SetHash::add(const Hash128& hash) {
+  add_sum(hash, 1);
+}
 
 void SetHash::add_sum(const Hash128& other_sum, uint64_t other_count) {
   const uint64_t low = sum.low + other_sum.low;

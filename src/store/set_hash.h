@@ -1,8 +1,8 @@
 // SetHash: a fingerprint of a set of names that does not depend on their order.
 //
 // The sum, modulo 2^128, of XXH3-128 over each name. Two equal sums over as many names mean equal
-// sets, but for a chance far below that of a hardware fault; they are not proof against somebody who
-// picks names to collide.
+// sets, but for a chance far below that of a hardware fault; they are not proof against somebody
+// who picks names to collide.
 #pragma once
 
 #include <compare>

@@ -1,10 +1,10 @@
 #include "store/state_folder.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -28,7 +28,9 @@ pid_t recorded_pid(int lock_fd) {
   return pid > 0 ? pid : 0;
 }
 
-bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
+bool is_alive(pid_t pid) {
+  return ::kill(pid, 0) == 0 || errno == EPERM;
+}
 
 Result<void> record_pid(int lock_fd) {
   const std::string text = fmt::format("{}\n", ::getpid());
@@ -52,7 +54,8 @@ Result<void> take_lock(int lock_fd, const std::string& shown) {
     }
     if (monotonic_now() >= deadline) {
       return error(ErrorCode::busy,
-                   "processes of a dead run (pid {}) still hold '{}'; end them first", holder, shown);
+                   "processes of a dead run (pid {}) still hold '{}'; end them first", holder,
+                   shown);
     }
     std::this_thread::sleep_for(kLockPoll);
   }
@@ -71,15 +74,17 @@ Result<StateFolder> StateFolder::open_and_lock(const std::string& path) {
     return errno_error(errno, fmt::format("cannot open the state folder '{}'", shown));
   }
   struct stat folder;
-  if (::fstat(folder_fd.get(), &folder) != 0) return errno_error(errno, "cannot examine the state folder");
+  if (::fstat(folder_fd.get(), &folder) != 0)
+    return errno_error(errno, "cannot examine the state folder");
   if (folder.st_uid != ::geteuid()) {
-    return error(ErrorCode::permission, "the state folder '{}' belongs to another user (uid {})", shown,
-                 folder.st_uid);
+    return error(ErrorCode::permission, "the state folder '{}' belongs to another user (uid {})",
+                 shown, folder.st_uid);
   }
   if ((folder.st_mode & 0077) != 0 && ::fchmod(folder_fd.get(), 0700) != 0) {
     return errno_error(errno, fmt::format("cannot make '{}' private (mode 0700)", shown));
   }
-  UniqueFd lock_fd(::openat(folder_fd.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd lock_fd(
+      ::openat(folder_fd.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!lock_fd) return errno_error(errno, fmt::format("cannot open the lock file in '{}'", shown));
   if (Result<void> locked = take_lock(lock_fd.get(), shown); !locked) {
     return std::move(locked).failure();

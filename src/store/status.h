@@ -26,7 +26,7 @@ class [[nodiscard]] StoreStatus {
 
   bool ok() const { return kind_ == Kind::ok; }
   Kind kind() const { return kind_; }
-  FailureClass cause() const { return cause_; }     // when Kind::file
+  FailureClass cause() const { return cause_; }      // when Kind::file
   const std::string& text() const { return text_; }  // when not ok
 
  private:

@@ -8,8 +8,7 @@
 namespace gigafetch::store {
 
 StoredFiles::StoredFiles(int output_fd, Layout layout, size_t cached_directories)
-    : layout_(layout),
-      directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
+    : layout_(layout), directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
 
 StoreStatus StoredFiles::locate(std::string_view name, int& directory_fd) {
   if (const auto refused = path_of_name(layout_, name, path_)) {

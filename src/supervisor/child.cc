@@ -29,7 +29,8 @@ void prepare_child(const std::string& name, pid_t supervisor) {
   // The supervisor may have died before the line above took effect.
   if (::getppid() != supervisor) ::_exit(1);
   ::prctl(PR_SET_NAME, name.c_str());
-  for (const int ignored : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(ignored, SIG_IGN);
+  for (const int ignored : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
+    ::signal(ignored, SIG_IGN);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

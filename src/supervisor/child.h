@@ -15,8 +15,8 @@ namespace gigafetch::supervisor {
 
 // What dead children have used.
 struct Accounts {
-  double cpu_seconds = 0;        // user and system, of all of them
-  uint64_t peak_rss_bytes = 0;   // of the largest
+  double cpu_seconds = 0;       // user and system, of all of them
+  uint64_t peak_rss_bytes = 0;  // of the largest
 };
 
 // How a child ended.
@@ -28,8 +28,8 @@ struct Death {
 };
 
 // Forks a child that runs `body` and ends with its result. In the child, signals have their usual
-// effect but for SIGINT, SIGTERM and SIGHUP, which are the supervisor's to judge, and SIGPIPE; it is
-// killed when the supervisor dies. `name` is what ps and top show (15 bytes at most).
+// effect but for SIGINT, SIGTERM and SIGHUP, which are the supervisor's to judge, and SIGPIPE; it
+// is killed when the supervisor dies. `name` is what ps and top show (15 bytes at most).
 Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body);
 
 // Takes the next dead child, if there is one, and adds what it used to `accounts`.

@@ -48,7 +48,8 @@ class Supervisor {
     if (Result<void> begun = begin(); !begun) {
       end(exit_status_of(begun.failure().code), begun.failure().text, Leave::at_once);
     }
-    while (!ended_) turn();
+    while (!ended_)
+      turn();
     leave();
     report_.seconds = seconds_between(start_, monotonic_now());
     add_own(accounts_);
@@ -86,9 +87,12 @@ class Supervisor {
 
   // From here on signals are read from a descriptor; children undo the mask.
   Result<void> take_signals() {
+    // Whoever reads our standard error may leave; the job goes on.
+    ::signal(SIGPIPE, SIG_IGN);
     sigset_t mask;
     ::sigemptyset(&mask);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) ::sigaddset(&mask, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD})
+      ::sigaddset(&mask, signal);
     if (::sigprocmask(SIG_BLOCK, &mask, &old_mask_) != 0) return errno_error(errno, "sigprocmask");
     signals_ = UniqueFd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
     return signals_ ? Result<void>() : errno_error(errno, "signalfd");
@@ -180,7 +184,8 @@ class Supervisor {
     while ((got = ::recv(control_.get(), bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
       control_reader_.feed(std::string_view(bytes, static_cast<size_t>(got)));
       wire::Frame frame;
-      while (control_reader_.next(frame) == wire::FrameReader::Status::frame) on_frame(frame);
+      while (control_reader_.next(frame) == wire::FrameReader::Status::frame)
+        on_frame(frame);
     }
     // At its end poll would report the socket for ever; what is to be done then comes with SIGCHLD.
     if (got == 0) control_.reset();
@@ -242,7 +247,8 @@ class Supervisor {
     }
     log_info("signal {}: settling what is in flight", signal);
     drain_deadline_ = monotonic_now() + kDrainPatience;
-    for (Worker& worker : workers_) worker.refork_at.reset();
+    for (Worker& worker : workers_)
+      worker.refork_at.reset();
     tell_coordinator([](std::string& out) { wire::append_empty(out, wire::MessageType::drain); });
   }
 
@@ -288,8 +294,8 @@ class Supervisor {
     }
     const Millis wait = refork_backoff_.delay(deaths_in_a_row_, random_);
     worker->refork_at = monotonic_now() + wait;
-    log_warning("worker {} (pid {}) died: {}; forked again in {} ms", index, death.pid, death.text(),
-                wait.count());
+    log_warning("worker {} (pid {}) died: {}; forked again in {} ms", index, death.pid,
+                death.text(), wait.count());
   }
 
   // --- the end ---
@@ -350,6 +356,8 @@ class Supervisor {
 
 }  // namespace
 
-Report supervise(const Job& job, Observer& observer) { return Supervisor(job, observer).run(); }
+Report supervise(const Job& job, Observer& observer) {
+  return Supervisor(job, observer).run();
+}
 
 }  // namespace gigafetch::supervisor

@@ -35,7 +35,7 @@ struct Report {
   std::string text;  // why, when not complete
   Figures figures;
   double seconds = 0;
-  double cpu_seconds = 0;  // of the whole process tree
+  double cpu_seconds = 0;       // of the whole process tree
   uint64_t peak_rss_bytes = 0;  // of the largest process
 };
 

@@ -67,8 +67,8 @@ class FrameReader {
   void feed(std::string_view bytes);
 
   enum class Status : uint8_t { frame, need_more, broken };
-  // Takes the next whole frame. `broken` is final: unknown version or type, a header rule broken, or
-  // a payload over the limit.
+  // Takes the next whole frame. `broken` is final: unknown version or type, a header rule broken,
+  // or a payload over the limit.
   Status next(Frame& frame);
 
   // Whether the stream ended between frames (true) or inside one.

@@ -248,6 +248,8 @@ Result<WorkerReaped> parse_worker_reaped(std::string_view payload) {
   return parse_worker<WorkerReaped>(payload, "worker-reaped");
 }
 
-void append_empty(std::string& out, MessageType type) { FrameWriter frame(out, type); }
+void append_empty(std::string& out, MessageType type) {
+  FrameWriter frame(out, type);
+}
 
 }  // namespace gigafetch::wire

@@ -43,7 +43,8 @@ struct BatchView {
   std::string_view names;
 };
 
-// What a worker process has done since it started. Cumulative, so that a lost message loses nothing.
+// What a worker process has done since it started. Cumulative, so that a lost message loses
+// nothing.
 struct WorkerCounters {
   uint64_t requests = 0;   // requests sent
   uint64_t retries = 0;    // of those, the ones after a failed attempt

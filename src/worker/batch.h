@@ -21,9 +21,9 @@ class Batch {
 
   uint32_t count() const { return count_; }
   std::string_view name(uint32_t index) const {
-    return std::string_view(names_).substr(offsets_[index] + NameCursor::kLengthBytes,
-                                           offsets_[index + 1] - offsets_[index] -
-                                               NameCursor::kLengthBytes);
+    return std::string_view(names_).substr(
+        offsets_[index] + NameCursor::kLengthBytes,
+        offsets_[index + 1] - offsets_[index] - NameCursor::kLengthBytes);
   }
 
   // Each name is settled at most once.

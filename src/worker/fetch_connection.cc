@@ -75,8 +75,8 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
   failure.status = 200;
   if (!head.content_encoding.empty() && head.content_encoding != "identity") {
     failure.cause = FailureClass::content_encoding;
-    failure.text = fmt::format("Content-Encoding '{}' was not asked for",
-                               printable(head.content_encoding));
+    failure.text =
+        fmt::format("Content-Encoding '{}' was not asked for", printable(head.content_encoding));
     begin_discarding(std::move(failure), false, Millis(0));
     return true;
   }
@@ -258,7 +258,8 @@ void FetchConnection::charge_oldest(FailureClass cause, std::string text) {
 }
 
 void FetchConnection::give_back_rest() {
-  while (!in_flight_.empty()) owner_.give_back(in_flight_.pop(), false);
+  while (!in_flight_.empty())
+    owner_.give_back(in_flight_.pop(), false);
 }
 
 void FetchConnection::give_up_stalled() {

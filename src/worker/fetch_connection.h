@@ -23,8 +23,8 @@ namespace gigafetch::worker {
 
 class FetchConnection final : private net::HttpConnection::Handler {
  public:
-  // What the connections ask of, and tell, the fetcher that owns them. None of these may destroy the
-  // connection.
+  // What the connections ask of, and tell, the fetcher that owns them. None of these may destroy
+  // the connection.
   class Owner {
    public:
     virtual ~Owner() = default;
@@ -109,14 +109,14 @@ class FetchConnection final : private net::HttpConnection::Handler {
   net::SocketAddress address_;
   size_t address_index_ = 0;
 
-  Ring<Task> in_flight_;   // oldest first
-  std::string requests_;   // bytes not yet sent
-  uint32_t unsent_ = 0;    // requests in them
+  Ring<Task> in_flight_;  // oldest first
+  std::string requests_;  // bytes not yet sent
+  uint32_t unsent_ = 0;   // requests in them
 
   Verdict verdict_ = Verdict::waiting;
   uint64_t body_bytes_ = 0;
-  // The body so far, until it is stored: a view of the bytes just read when it lies in them whole, a
-  // copy when it goes on, a writer when it is not small.
+  // The body so far, until it is stored: a view of the bytes just read when it lies in them whole,
+  // a copy when it goes on, a writer when it is not small.
   std::string_view whole_;
   std::string partial_;
   std::unique_ptr<store::BodyWriter> writer_;

@@ -59,14 +59,16 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
 void Fetcher::resolve() {
   if (resolver_.busy()) return;
   const http::Url& origin = settings_.origin;
-  resolver_.resolve(origin.host, origin.port, [this](Result<std::vector<net::SocketAddress>> found) {
-    if (state_ != State::running) return;
-    if (!found) {
-      return hold_connecting(found.failure().text, away_backoff_.delay(++away_failures_, random_));
-    }
-    addresses_.assign(std::move(found).value(), worker_index_);
-    pump();
-  });
+  resolver_.resolve(origin.host, origin.port,
+                    [this](Result<std::vector<net::SocketAddress>> found) {
+                      if (state_ != State::running) return;
+                      if (!found) {
+                        return hold_connecting(found.failure().text,
+                                               away_backoff_.delay(++away_failures_, random_));
+                      }
+                      addresses_.assign(std::move(found).value(), worker_index_);
+                      pump();
+                    });
 }
 
 void Fetcher::add(Batch& batch) {
@@ -126,9 +128,9 @@ void Fetcher::on_connect_failed(FetchConnection& connection, int uv_error) {
   if (!addresses_.all_failing()) return open_connections();
   if (hold_timer_.active()) return;
   if (++away_failures_ % kTriesPerLookup == 0) resolve();
-  hold_connecting(fmt::format("cannot connect to {}: {}", connection.address().text(),
-                              uv_strerror(uv_error)),
-                  away_backoff_.delay(away_failures_, random_));
+  hold_connecting(
+      fmt::format("cannot connect to {}: {}", connection.address().text(), uv_strerror(uv_error)),
+      away_backoff_.delay(away_failures_, random_));
 }
 
 void Fetcher::hold_connecting(std::string trouble, Millis wait) {
@@ -189,7 +191,9 @@ void Fetcher::on_response() {
   depth_.on_response();
 }
 
-void Fetcher::stored(const Task& task, uint64_t bytes) { client_.on_stored(task, bytes); }
+void Fetcher::stored(const Task& task, uint64_t bytes) {
+  client_.on_stored(task, bytes);
+}
 
 void Fetcher::failed(const Task& task, FileFailure failure) {
   client_.on_failed(task, std::move(failure));
@@ -246,12 +250,14 @@ void Fetcher::check_drained() {
 
 void Fetcher::abandon() {
   state_ = State::stopped;
-  for (const auto& connection : connections_) connection->abandon();
+  for (const auto& connection : connections_)
+    connection->abandon();
 }
 
 size_t Fetcher::in_flight() const {
   size_t count = 0;
-  for (const auto& connection : connections_) count += connection->in_flight();
+  for (const auto& connection : connections_)
+    count += connection->in_flight();
   return count;
 }
 

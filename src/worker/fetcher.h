@@ -1,5 +1,5 @@
-// Fetcher: a worker's pool of connections, and the rules by which names go through them. Worker, loop
-// thread only.
+// Fetcher: a worker's pool of connections, and the rules by which names go through them. Worker,
+// loop thread only.
 //
 // Connections are opened when there is work for them and stay open. While the origin accepts no
 // connection, one of them keeps trying with growing waits, and no file is charged for it.

@@ -28,13 +28,13 @@ struct Settings {
   bool sync_files = false;  // --durability file
 
   uint32_t connections = 64;
-  uint32_t pipeline = 1;        // requests in flight per connection, at most
-  bool pipeline_auto = false;   // start at 1 and find the depth; `pipeline` is the bound
-  uint32_t retries = 5;         // tries after the first, per file
+  uint32_t pipeline = 1;       // requests in flight per connection, at most
+  bool pipeline_auto = false;  // start at 1 and find the depth; `pipeline` is the bound
+  uint32_t retries = 5;        // tries after the first, per file
   Millis connect_timeout{10'000};
   Millis stall_timeout{30'000};
   uint64_t max_file_size = UINT64_MAX;
-  double rate = 0;              // requests a second of this worker; 0: no limit
+  double rate = 0;  // requests a second of this worker; 0: no limit
 };
 
 }  // namespace gigafetch::worker

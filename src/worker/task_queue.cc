@@ -4,7 +4,9 @@
 
 namespace gigafetch::worker {
 
-void TaskQueue::add(Batch& batch) { fresh_.push_back({&batch, 0}); }
+void TaskQueue::add(Batch& batch) {
+  fresh_.push_back({&batch, 0});
+}
 
 std::optional<Task> TaskQueue::take(TimePoint now) {
   if (!again_.empty()) {

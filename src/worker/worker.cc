@@ -154,7 +154,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_drained() override {
-    while (!batches_.empty()) report(*batches_.back());
+    while (!batches_.empty())
+      report(*batches_.back());
   }
 
   // Sends the batch's outcome and lets go of the batch.

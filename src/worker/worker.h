@@ -7,7 +7,8 @@
 
 namespace gigafetch::worker {
 
-// What the supervisor hands to a worker process, besides the settings. The descriptors are borrowed.
+// What the supervisor hands to a worker process, besides the settings. The descriptors are
+// borrowed.
 struct Place {
   uint32_t index = 0;   // of the worker, from 0
   uint64_t run_id = 0;  // proves to the coordinator that the worker is of this run
@@ -15,8 +16,8 @@ struct Place {
   int output_fd = -1;   // the output folder
 };
 
-// Runs until the coordinator says stop or is gone; returns the process's exit status. Called once, in
-// a freshly forked process that has not run a loop.
+// Runs until the coordinator says stop or is gone; returns the process's exit status. Called once,
+// in a freshly forked process that has not run a loop.
 int run_worker(const Settings& settings, const Place& place);
 
 }  // namespace gigafetch::worker

@@ -65,7 +65,8 @@ const std::vector<Taken>& three_frames() {
 
 std::string three_frames_bytes() {
   std::string stream;
-  for (const Taken& frame : three_frames()) stream += frame_of(frame.type, frame.payload);
+  for (const Taken& frame : three_frames())
+    stream += frame_of(frame.type, frame.payload);
   return stream;
 }
 
@@ -113,7 +114,8 @@ TEST_CASE("every split of a short stream in three gives the frames of the whole"
 TEST_CASE("a stream that comes byte by byte gives the frames of the whole") {
   const std::string stream = three_frames_bytes();
   std::vector<std::string_view> pieces;
-  for (size_t i = 0; i < stream.size(); ++i) pieces.push_back(std::string_view(stream).substr(i, 1));
+  for (size_t i = 0; i < stream.size(); ++i)
+    pieces.push_back(std::string_view(stream).substr(i, 1));
   const Run run = read_in_pieces(pieces);
   CHECK(run.frames == three_frames());
 }
