@@ -1,0 +1,134 @@
+"""The processes of a run: a supervisor, a coordinator and pinned workers, joined by Unix sockets, gone together."""
+import os
+import signal
+import stat
+
+import pytest
+
+import catalogue
+from catalogue import Origin
+from command import Running, dead_letters, fetch
+from layouts import stored_files
+from processes import at_work, children, comm, is_alive, socket_inodes, threads, unix_peers, wait_until
+
+WORKERS = 16
+
+
+def stored_some(out, more_than=0):
+    return wait_until(lambda: (count := sum(1 for _ in out.glob("file*"))) > more_than and count, "files stored")
+
+
+@pytest.fixture(scope="module")
+def endless():
+    """More files than a test waits for, each of them late."""
+    with Origin("--files", 10**7, "--lag", 300) as origin:
+        yield origin
+
+
+@pytest.fixture
+def running(endless, out):
+    with Running("fetch", "--workers", WORKERS, "--progress", "none", endless.url, out) as run:
+        at_work(run.pid, WORKERS)
+        stored_some(out)
+        yield run
+
+
+def test_one_supervisor_has_a_coordinator_and_a_child_for_each_worker(running):
+    assert len(children(running.pid)) == WORKERS + 1
+    assert [children(pid) for pid in at_work(running.pid, WORKERS).values()] == [[]] * (WORKERS + 1)
+    assert threads(running.pid) == 1
+
+
+def test_each_worker_is_pinned_to_one_processor_and_all_are_used(running):
+    allowed = os.sched_getaffinity(running.pid)
+    people = at_work(running.pid, WORKERS)
+    masks = [os.sched_getaffinity(people[f"gigafetch:w{i:02}"]) for i in range(WORKERS)]
+    assert all(len(mask) == 1 for mask in masks)
+    assert set().union(*masks) == set(sorted(allowed)[:WORKERS])
+    assert os.sched_getaffinity(people["gigafetch:coord"]) == allowed
+
+
+def test_coordinator_and_workers_are_joined_by_unix_sockets_and_workers_by_nothing(running):
+    people = at_work(running.pid, WORKERS)
+    peers = unix_peers()
+    ends = {name: {inode for inode in socket_inodes(pid) if inode in peers} for name, pid in people.items()}
+    coordinator = ends.pop("gigafetch:coord")
+    for name, own in ends.items():
+        assert len(own) == 1, name
+        assert peers[own.pop()] in coordinator, name
+    to_supervisor = {peers[inode] for inode in socket_inodes(running.pid) if inode in peers}
+    assert len(to_supervisor & coordinator) == 1
+
+
+def test_the_state_folder_and_its_socket_are_private(running, out):
+    state = out / ".gigafetch"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    socket = (state / "socket").stat()
+    assert stat.S_ISSOCK(socket.st_mode) and stat.S_IMODE(socket.st_mode) == 0o600
+    assert (state / "lock").read_text().split() == [str(running.pid)]
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in state.iterdir())
+
+
+def test_nobody_outlives_a_killed_supervisor(running):
+    everybody = list(at_work(running.pid, WORKERS).values())
+    running.signal(signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, everybody)), "every child gone", seconds=2)
+
+
+def test_a_killed_coordinator_ends_the_run_with_a_clear_error(running, out):
+    people = at_work(running.pid, WORKERS)
+    os.kill(people["gigafetch:coord"], signal.SIGKILL)
+    running.ended(code=1, seconds=10).says("coordinator", "killed by signal 9", "run the same command again")
+    assert not any(map(is_alive, people.values()))
+    assert not (out / ".gigafetch" / "socket").exists()
+
+
+def test_killed_workers_are_replaced_and_every_file_arrives(out):
+    files = 10_000
+    with Origin("--files", files, "--lag", 60, "--page-size", 1000) as origin:
+        with Running("fetch", "--workers", WORKERS, "--connections", 8, "--batch", 100, "--json",
+                     "--progress", "none", origin.url, out) as run:
+            stored = 0
+            for index in (0, 7, 15, 3, 0, 9):
+                stored = stored_some(out, more_than=stored)
+                victim = at_work(run.pid, WORKERS)[f"gigafetch:w{index:02}"]
+                os.kill(victim, signal.SIGKILL)
+                wait_until(lambda: at_work(run.pid, WORKERS)[f"gigafetch:w{index:02}"] != victim, "another in its place")
+            summary = run.ended(code=0).says("worker 0 (pid", "killed by signal 9", "forked again").summary
+    assert (summary["listed"], summary["stored"], summary["duplicates"]) == (files, files, 0)
+    assert stored_files(out) == catalogue.files(files)
+    assert dead_letters(out) == {}
+
+
+def test_after_any_of_these_deaths_the_same_command_finishes(out):
+    files = 5000
+    with Origin("--files", files, "--lag", 100) as origin:
+        for victim in ("supervisor", "gigafetch:coord"):
+            with Running("fetch", "--workers", WORKERS, "--connections", 8, "--progress", "none",
+                         origin.url, out) as run:
+                people = at_work(run.pid, WORKERS)
+                stored_some(out)
+                os.kill(people.get(victim, run.pid), signal.SIGKILL)
+        assert fetch(origin.url, out, "--workers", WORKERS).summary["stored"] == files
+    assert stored_files(out) == catalogue.files(files)
+
+
+def test_a_run_whose_workers_cannot_live_ends_with_the_reason(endless, out):
+    with Running("fetch", "--workers", 2, "--progress", "none", endless.url, out) as run:
+        at_work(run.pid, 2)
+        while run.process.poll() is None:
+            for pid in children(run.pid):
+                if comm(pid).startswith("gigafetch:w"):
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+        run.ended(code=1).says("workers died 5 times", "nothing stored", "killed by signal 9", "same command again")
+
+
+def test_more_processors_are_not_used_than_allowed(endless, out):
+    one = min(os.sched_getaffinity(0))
+    with Running("fetch", "--progress", "none", endless.url, out,
+                 preexec_fn=lambda: os.sched_setaffinity(0, {one})) as run:
+        people = at_work(run.pid, 1)
+        assert os.sched_getaffinity(people["gigafetch:w00"]) == {one}

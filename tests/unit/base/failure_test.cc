@@ -1,0 +1,43 @@
+#include "base/failure.h"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+namespace gigafetch {
+
+TEST_CASE("the failure classes have the wire values and names that are promised") {
+  const std::map<int, std::string> promised = {
+      {1, "bad-name"},     {2, "name-too-long"},     {16, "http-status"},
+      {17, "redirect"},    {18, "content-encoding"}, {19, "too-large"},
+      {20, "bad-framing"}, {21, "truncated"},        {22, "reset"},
+      {23, "stalled"},     {32, "name-conflict"},    {33, "unsafe-path"},
+      {34, "store-error"}, {48, "missing"},          {49, "different"},
+  };
+  std::map<int, std::string> found;
+  for (int value = 0; value < 256; ++value) {
+    const auto failure = failure_class_of(static_cast<uint8_t>(value));
+    if (!failure) continue;
+    CHECK(static_cast<int>(*failure) == value);
+    found.emplace(value, name_of(*failure));
+  }
+  CHECK(found == promised);
+}
+
+TEST_CASE("a value that is no failure class is called unknown") {
+  CHECK(name_of(static_cast<FailureClass>(0)) == "unknown");
+  CHECK(name_of(static_cast<FailureClass>(255)) == "unknown");
+}
+
+TEST_CASE("only what the name policy refuses counts as rejected") {
+  std::set<std::string> rejections;
+  for (int value = 0; value < 256; ++value) {
+    const auto failure = failure_class_of(static_cast<uint8_t>(value));
+    if (failure && is_rejection(*failure)) rejections.emplace(name_of(*failure));
+  }
+  CHECK(rejections == std::set<std::string>{"bad-name", "name-too-long"});
+}
+
+}  // namespace gigafetch

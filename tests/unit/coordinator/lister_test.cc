@@ -1,0 +1,557 @@
+#include "coordinator/lister.h"
+
+#include <doctest/doctest.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "net/drive.h"
+#include "net/scripted_server.h"
+
+using namespace gigafetch;
+using namespace gigafetch::coordinator;
+using namespace gigafetch::testing;
+
+namespace {
+
+using Peer = ScriptedServer::Peer;
+using Names = std::vector<std::string>;
+
+std::string page(const Names& names, const std::string& marker = "") {
+  std::string json = "{\"FileNames\":[";
+  for (const std::string& name : names) {
+    json += (json.ends_with('[') ? "\"" : ",\"") + name + "\"";
+  }
+  json += "]";
+  if (!marker.empty()) json += ",\"NextMarker\":\"" + marker + "\"";
+  return json + "}";
+}
+
+struct Collector final : listing::NameReceiver {
+  bool on_name(std::string_view name) override {
+    names.emplace_back(name);
+    return true;
+  }
+  Names names;
+};
+
+struct Client final : Lister::Client {
+  bool wants_page() override { return wants; }
+  Result<uint64_t> on_page(listing::PageReader& reader, bool last) override {
+    ended = last;
+    if (before_names) before_names();
+    Collector collector;
+    if (Result<void> read = reader.read_names(collector); !read) {
+      return std::move(read).failure();
+    }
+    pages.push_back(collector.names);
+    if (refuse) return error(ErrorCode::no_space, "no room for the page");
+    return collector.names.size();
+  }
+  void on_origin_alive() override { ++alive; }
+  void on_origin_trouble(const std::string& text) override { troubles.push_back(text); }
+  void on_listing_failed(const Error& why) override {
+    ++failures;
+    failure = why;
+  }
+
+  bool wants = true;
+  bool refuse = false;
+  std::function<void()> before_names;
+  std::vector<Names> pages;
+  bool ended = false;  // the last page has been read
+  int alive = 0;
+  Names troubles;
+  int failures = 0;
+  Error failure;
+};
+
+ListingSettings quick_settings() {
+  ListingSettings settings;
+  settings.origin.scheme = "http";
+  settings.origin.host = "127.0.0.1";
+  settings.api = "marker";
+  settings.retries = 2;
+  return settings;
+}
+
+struct Scene {
+  explicit Scene(ScriptedServer::OnRequest on_request, ListingSettings with = quick_settings())
+      : server(loop, std::move(on_request)),
+        settings(std::move(with)),
+        dialect(listing::make_dialect("marker", settings.origin.base_path).value()) {
+    settings.origin.port = server.port();
+    lister = std::make_unique<Lister>(loop, settings, *dialect, client);
+  }
+  ~Scene() {
+    if (lister) lister->stop();
+  }
+
+  bool until(const std::function<bool()>& done) { return run_until(loop, done); }
+  // Runs the whole listing.
+  bool run() {
+    server.start();
+    lister->start();
+    return until([&] { return client.ended || client.failures > 0; });
+  }
+
+  net::Loop loop;
+  ScriptedServer server;
+  ListingSettings settings;
+  std::unique_ptr<listing::Dialect> dialect;
+  Client client;
+  std::unique_ptr<Lister> lister;
+};
+
+// A listing of pages by the order in which they are asked for.
+ScriptedServer::OnRequest answers(std::vector<std::string> bodies) {
+  return [bodies = std::move(bodies), next = size_t{0}](Peer& peer, const std::string&) mutable {
+    if (next < bodies.size()) peer.send(ok(bodies[next++]));
+  };
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("pages are walked by their markers to the one that has none") {
+  Scene scene(answers({page({"a", "b"}, "m1"), page({"c"}, "m2"), page({"d"})}));
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}, {"c"}, {"d"}});
+  CHECK(scene.server.targets == Names{"/list", "/list?next-marker=m1", "/list?next-marker=m2"});
+  CHECK(scene.client.ended);
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.alive == 3);
+  CHECK(scene.lister->pages() == 3);
+  CHECK(scene.lister->requests() == 3);
+  CHECK(scene.lister->retries() == 0);
+  CHECK(scene.server.peers.size() == 1);
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets.size() == 3);
+}
+
+TEST_CASE("a listing asks below the service's base, with the job's headers") {
+  ListingSettings settings = quick_settings();
+  settings.origin.base_path = "/some/store";
+  settings.headers = {{"Authorization", "Bearer secret"}};
+  Scene scene(answers({page({}, "m"), page({})}), settings);
+  REQUIRE(scene.run());
+  CHECK(scene.server.targets == Names{"/some/store/list", "/some/store/list?next-marker=m"});
+  for (const std::string& head : scene.server.heads) {
+    CHECK(contains(head, "\r\nAuthorization: Bearer secret\r\n"));
+    CHECK(contains(head, "\r\nAccept-Encoding: identity\r\n"));
+  }
+}
+
+TEST_CASE("the next page is asked for before the names of this one are read") {
+  Scene scene(answers({page({"a"}, "m1"), page({"b"}, "m2"), page({"c"})}));
+  int asked_before = 0;
+  scene.client.before_names = [&] {
+    if (scene.client.ended) return;
+    // The loop is blocked here, so the request has left, or will not come.
+    const int fd = scene.server.peers[0]->socket->fd();
+    pollfd wait{fd, POLLIN, 0};
+    char bytes[1024];
+    if (::poll(&wait, 1, 10'000) != 1) return;
+    const ssize_t got = ::recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    const std::string marker = scene.client.pages.empty() ? "=m1 " : "=m2 ";
+    if (got > 0 && contains(std::string(bytes, static_cast<size_t>(got)), marker)) ++asked_before;
+  };
+  REQUIRE(scene.run());
+  CHECK(asked_before == 2);
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}, {"c"}});
+}
+
+TEST_CASE("a client that wants no page is not brought one, until it wants more") {
+  Scene scene(answers({page({"a"}, "m1"), page({"b"}, "m2"), page({"c"})}));
+  scene.client.wants = false;
+  scene.server.start();
+  scene.lister->start();
+  REQUIRE(scene.until([&] { return scene.client.pages.size() == 1; }));
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets == Names{"/list"});
+
+  scene.lister->want_more();
+  scene.lister->want_more();
+  CHECK(scene.lister->requests() == 2);
+  REQUIRE(scene.until([&] { return scene.client.pages.size() == 2; }));
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets.size() == 2);
+
+  scene.lister->want_more();
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  scene.lister->want_more();
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets.size() == 3);
+  CHECK(scene.lister->requests() == 3);
+}
+
+TEST_CASE("wanting more while a page is being read does no harm to its names") {
+  Scene scene(answers({page({"a", "b"}, "m1"), page({"c"}, "m2"), page({"d"})}));
+  scene.client.wants = false;
+  scene.client.before_names = [&] { scene.lister->want_more(); };
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}, {"c"}, {"d"}});
+  CHECK(scene.lister->requests() == 3);
+}
+
+TEST_CASE("a marker goes back as it came, whatever is in it") {
+  Scene scene(answers({page({}, "a b&c=d/+%41?#\\u00e9\\\"\\\\"), page({})}));
+  REQUIRE(scene.run());
+  CHECK(scene.server.targets.back() ==
+        "/list?next-marker=a%20b%26c%3Dd%2F%2B%2541%3F%23%C3%A9%22%5C");
+}
+
+TEST_CASE("an empty marker, or none that is a string, ends the listing") {
+  for (const char* json :
+       {"{\"FileNames\":[\"a\"],\"NextMarker\":\"\"}",
+        "{\"FileNames\":[\"a\"],\"NextMarker\":null}", "{\"FileNames\":[\"a\"]}"}) {
+    Scene scene(answers({json}));
+    REQUIRE(scene.run());
+    CHECK(scene.client.ended);
+    CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  }
+}
+
+TEST_CASE("a listing that goes in a circle ends with an error that names the marker") {
+  for (const size_t length : {1u, 2u, 3u, 10u, 100u}) {
+    for (const size_t lead : {0u, 1u, 7u}) {
+      CAPTURE(length);
+      CAPTURE(lead);
+      size_t asked = 0;
+      Scene scene([&](Peer& peer, const std::string&) {
+        const size_t number = asked < lead ? asked : lead + (asked - lead) % length;
+        ++asked;
+        peer.send(ok(page({"name"}, "marker-" + std::to_string(number))));
+      });
+      REQUIRE(scene.run());
+      CHECK(scene.client.failures == 1);
+      CHECK(scene.client.failure.code == ErrorCode::origin);
+      CHECK(contains(scene.client.failure.text, "marker-"));
+      CHECK(contains(scene.client.failure.text, "circle"));
+      CHECK(scene.lister->pages() <= 3 * (length + lead) + 3);
+      run_what_is_there(scene.loop);
+      CHECK(scene.client.failures == 1);
+    }
+  }
+}
+
+TEST_CASE("ten thousand empty pages in a row end the listing, fewer do not") {
+  size_t asked = 0;
+  Scene scene([&](Peer& peer, const std::string&) {
+    ++asked;
+    peer.send(ok(page(asked == 9'999 ? Names{"a"} : Names{}, "m" + std::to_string(asked))));
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 1);
+  CHECK(scene.client.failure.code == ErrorCode::origin);
+  CHECK(contains(scene.client.failure.text, "empty"));
+  CHECK(scene.lister->pages() == 9'999 + 10'000);
+}
+
+TEST_CASE("an answer that another try will not change ends the listing, and says what to look at") {
+  struct Case {
+    std::string status;
+    std::string hint;
+  };
+  for (const Case& c :
+       {Case{"404 Not Found", "--api"}, Case{"400 Bad Request", "400"},
+        Case{"401 Unauthorized", "--bearer-file"}, Case{"403 Forbidden", "--bearer-file"},
+        Case{"501 No", "501"}, Case{"204 No Content", "204"}}) {
+    CAPTURE(c.status);
+    Scene scene([&](Peer& peer, const std::string&) {
+      peer.send(c.status.starts_with("204") ? "HTTP/1.1 204 No Content\r\n\r\n"
+                                            : response(c.status, "", "an error page"));
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.failure.code == ErrorCode::origin);
+    CHECK(contains(scene.client.failure.text, c.status.substr(0, 3)));
+    CHECK(contains(scene.client.failure.text, c.hint));
+    CHECK(contains(scene.client.failure.text, "GET /list"));
+    CHECK(scene.client.alive == 1);
+    CHECK(scene.client.pages.empty());
+    run_what_is_there(scene.loop);
+    CHECK(scene.server.targets.size() == 1);
+  }
+}
+
+TEST_CASE("an answer that may pass is asked for again, a bounded number of times") {
+  Scene scene([](Peer& peer, const std::string&) { peer.send(response("500 Oops", "", "sorry")); });
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 1);
+  CHECK(scene.client.failure.code == ErrorCode::origin);
+  CHECK(contains(scene.client.failure.text, "500"));
+  CHECK(contains(scene.client.failure.text, "3 tries"));
+  CHECK(scene.lister->requests() == 3);
+  CHECK(scene.lister->retries() == 2);
+  CHECK(scene.client.alive == 3);
+}
+
+TEST_CASE("a page that comes at a later try is taken, and the next one has all its tries again") {
+  size_t asked = 0;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    // Each page comes at its third and last try.
+    if (++asked % 3 != 0) return peer.send(response("503 Busy", "", "busy"));
+    peer.send(ok(target == "/list" ? page({"a"}, "m1") : page({"b"})));
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}});
+  CHECK(scene.lister->retries() == 4);
+  CHECK(scene.server.targets == Names{"/list", "/list", "/list", "/list?next-marker=m1",
+                                      "/list?next-marker=m1", "/list?next-marker=m1"});
+}
+
+TEST_CASE("a body that is no listing ends it, with the page and how it begins") {
+  for (const std::string& body :
+       {std::string("<html><body>Welcome</body></html>"), std::string(""), std::string("[]"),
+        std::string("{\"Names\":[]}"), std::string("{\"FileNames\":[\"a\""),
+        std::string("{\"FileNames\":[\"a\"]} {"),
+        std::string("{\"FileNames\":[],\"NextMarker\":7}"), std::string("\0\0\0\0", 4)}) {
+    CAPTURE(body);
+    Scene scene(answers({body}));
+    REQUIRE(scene.run());
+    CHECK(scene.client.failures == 1);
+    CHECK(scene.client.failure.code == ErrorCode::malformed);
+    CHECK(contains(scene.client.failure.text, "page 1 (GET /list)"));
+    CHECK(scene.client.pages.empty());
+    CHECK(scene.server.targets.size() == 1);
+  }
+}
+
+TEST_CASE("names that are no strings end the listing with the offset") {
+  Scene scene(answers({page({"a"}, "m1"), "{\"FileNames\":[\"b\",7]}"}));
+  REQUIRE(scene.run());
+  if (scene.client.failures == 0) scene.until([&] { return scene.client.failures > 0; });
+  CHECK(scene.client.failure.code == ErrorCode::malformed);
+  CHECK(contains(scene.client.failure.text, "page 2"));
+  CHECK(contains(scene.client.failure.text, "at byte 18"));
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+}
+
+TEST_CASE("an answer that is cut off is asked for again on another connection") {
+  for (const bool reset : {false, true}) {
+    CAPTURE(reset);
+    Scene scene([&](Peer& peer, const std::string&) {
+      const std::string whole = ok(page({"a", "b"}));
+      if (peer.number > 1) return peer.send(whole);
+      peer.send(whole.substr(0, whole.size() - 3));
+      if (reset) {
+        peer.reset();
+      } else {
+        peer.end();
+      }
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}});
+    CHECK(scene.lister->retries() == 1);
+    CHECK(scene.server.peers.size() == 2);
+  }
+}
+
+TEST_CASE("an answer that cannot be delimited is asked for again") {
+  Scene scene([](Peer& peer, const std::string&) {
+    peer.send(peer.number == 1 ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"
+                               : ok(page({"a"})));
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  CHECK(scene.lister->retries() == 1);
+}
+
+TEST_CASE("a redirect is not followed, and the error says where it leads") {
+  for (const char* status : {"301 Moved", "302 Found", "307 Temporary", "308 Permanent"}) {
+    Scene scene([&](Peer& peer, const std::string&) {
+      peer.send(response(status, "Location: http://elsewhere/store\r\n", ""));
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.failure.code == ErrorCode::origin);
+    CHECK(contains(scene.client.failure.text, "http://elsewhere/store"));
+    CHECK(scene.server.targets.size() == 1);
+  }
+}
+
+TEST_CASE("a coding that was not asked for ends the listing; identity is none") {
+  Scene coded([](Peer& peer, const std::string&) {
+    peer.send(response("200 OK", "Content-Encoding: gzip\r\n", page({"a"})));
+  });
+  REQUIRE(coded.run());
+  CHECK(coded.client.failure.code == ErrorCode::origin);
+  CHECK(contains(coded.client.failure.text, "gzip"));
+  CHECK(coded.client.pages.empty());
+
+  Scene plain([](Peer& peer, const std::string&) {
+    peer.send(response("200 OK", "Content-Encoding: identity\r\n", page({"a"})));
+  });
+  REQUIRE(plain.run());
+  CHECK(plain.client.pages.size() == 1);
+}
+
+TEST_CASE("a page over 16 MiB is refused, one of exactly that is read") {
+  for (const size_t extra : {0u, 1u}) {
+    for (const bool chunked : {false, true}) {
+      CAPTURE(extra);
+      CAPTURE(chunked);
+      std::string body = page({"a", "b"});
+      body.insert(1, listing::kMaxPageBytes + extra - body.size(), ' ');
+      Scene scene([&](Peer& peer, const std::string&) {
+        peer.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(body) +
+                                chunk("")
+                          : ok(body));
+      });
+      REQUIRE(scene.run());
+      if (extra == 0) {
+        CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}});
+      } else {
+        CHECK(scene.client.failure.code == ErrorCode::too_large);
+        CHECK(contains(scene.client.failure.text, "page 1"));
+        CHECK(scene.client.pages.empty());
+      }
+    }
+  }
+}
+
+TEST_CASE("a connection that is closed between pages costs no try") {
+  ListingSettings settings = quick_settings();
+  settings.retries = 0;
+  enum class How { announced, silent, under_the_next_request };
+  for (const How how : {How::announced, How::silent, How::under_the_next_request}) {
+    CAPTURE(static_cast<int>(how));
+    Scene scene(
+        [&](Peer& peer, const std::string& target) {
+          if (peer.requests() > 1) return how == How::under_the_next_request ? peer.end() : void();
+          const std::string number = target == "/list" ? "1" : target.substr(target.size() - 1);
+          const std::string next =
+              number == "5" ? "" : std::string(1, static_cast<char>(number[0] + 1));
+          const std::string body = page({"n" + number}, next);
+          peer.send(how == How::announced ? response("200 OK", "Connection: close\r\n", body)
+                                          : ok(body));
+          if (how != How::under_the_next_request) peer.end();
+        },
+        settings);
+    REQUIRE(scene.run());
+    CHECK(scene.client.failures == 0);
+    CHECK(scene.client.pages == std::vector<Names>{{"n1"}, {"n2"}, {"n3"}, {"n4"}, {"n5"}});
+    CHECK(scene.lister->retries() == 0);
+    CHECK(scene.server.peers.size() == 5);
+  }
+}
+
+TEST_CASE("a connection that is closed while the client wants nothing is opened again") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    peer.send(ok(target == "/list" ? page({"a"}, "m1") : page({"b"})));
+    peer.end();
+  });
+  scene.client.wants = false;
+  scene.server.start();
+  scene.lister->start();
+  REQUIRE(scene.until([&] { return scene.client.pages.size() == 1; }));
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.peers.size() == 1);
+  scene.lister->want_more();
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}});
+  CHECK(scene.lister->retries() == 0);
+}
+
+TEST_CASE("a page that the end of the connection delimits is taken whole") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    peer.send("HTTP/1.0 200 OK\r\n\r\n" + (target == "/list" ? page({"a"}, "m1") : page({"b"})));
+    peer.end();
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}});
+  CHECK(scene.lister->retries() == 0);
+}
+
+TEST_CASE(
+    "an origin that cannot be reached is trouble, costs no try, and is tried until it is there") {
+  ListingSettings settings = quick_settings();
+  settings.retries = 0;
+  Scene scene(answers({page({"a"})}), settings);
+  scene.lister->start();
+  REQUIRE(scene.until([&] { return scene.client.troubles.size() >= 2; }));
+  CHECK(contains(scene.client.troubles[0], "127.0.0.1:" + std::to_string(scene.server.port())));
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.alive == 0);
+  scene.server.start();
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  CHECK(scene.lister->retries() == 0);
+  CHECK(scene.lister->requests() == 1);
+}
+
+TEST_CASE("a host that does not exist ends the listing") {
+  ListingSettings settings = quick_settings();
+  settings.origin.host = "a..b";
+  Scene scene(answers({}), settings);
+  scene.lister->start();
+  REQUIRE(scene.until([&] { return scene.client.failures > 0; }));
+  CHECK(scene.client.failure.code == ErrorCode::origin);
+  CHECK(contains(scene.client.failure.text, "a..b"));
+}
+
+TEST_CASE("an origin that falls silent costs a try") {
+  ListingSettings settings = quick_settings();
+  settings.stall_timeout = Millis(50);
+  Scene scene(
+      [](Peer& peer, const std::string&) {
+        const std::string whole = ok(page({"a"}));
+        if (peer.number == 1) return;
+        if (peer.number == 2) return peer.send(whole.substr(0, whole.size() - 5));
+        peer.send(whole);
+      },
+      settings);
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  CHECK(scene.lister->retries() == 2);
+  CHECK(scene.server.peers.size() == 3);
+}
+
+TEST_CASE("a page that the client cannot take ends the listing with the client's reason") {
+  Scene scene(answers({page({"a"}, "m1"), page({"b"})}));
+  scene.client.refuse = true;
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 1);
+  CHECK(scene.client.failure.code == ErrorCode::no_space);
+  CHECK(contains(scene.client.failure.text, "no room for the page"));
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.pages.size() == 1);
+}
+
+TEST_CASE("after stop nothing follows") {
+  Scene scene(answers({page({"a"}, "m1"), page({"b"}, "m2"), page({"c"})}));
+  scene.server.start();
+  SUBCASE("while the first page is on its way") {
+    scene.lister->start();
+    REQUIRE(scene.until([&] { return scene.server.targets.size() == 1; }));
+    scene.lister->stop();
+    run_what_is_there(scene.loop);
+    CHECK(scene.client.pages.empty());
+  }
+  SUBCASE("while a page is being read, with the next one on its way") {
+    scene.client.before_names = [&] { scene.lister->stop(); };
+    scene.lister->start();
+    REQUIRE(scene.until([&] { return scene.client.pages.size() == 1; }));
+    CHECK(scene.lister->requests() == 2);
+    run_what_is_there(scene.loop);
+    CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  }
+  SUBCASE("while the origin is away") {
+    scene.server.stop_accepting();
+    scene.lister->start();
+    REQUIRE(scene.until([&] { return scene.client.troubles.size() == 1; }));
+    scene.lister->stop();
+    bool waited = false;  // for longer than before the next try
+    net::Timer wait(scene.loop, [&] { waited = true; });
+    wait.start(Millis(200));
+    REQUIRE(scene.until([&] { return waited; }));
+    CHECK(scene.client.troubles.size() == 1);
+  }
+  scene.lister->want_more();
+  run_what_is_there(scene.loop);
+  CHECK_FALSE(scene.client.ended);
+  CHECK(scene.client.failures == 0);
+}

@@ -1,0 +1,49 @@
+#include "coordinator/origin_watch.h"
+
+#include <doctest/doctest.h>
+
+using namespace gigafetch;
+using namespace gigafetch::coordinator;
+
+namespace {
+
+constexpr int64_t kMinute = 60'000, kHour = 3'600'000;
+constexpr TimePoint at(int64_t ms) {
+  return TimePoint(Millis(1'000'000 + ms));
+}
+
+}  // namespace
+
+TEST_CASE("an origin that has never answered is given up after a minute") {
+  const Patience patience(at(0));
+  CHECK(patience.allowed() == Millis(kMinute));
+  CHECK_FALSE(patience.exhausted(at(0)));
+  CHECK_FALSE(patience.exhausted(at(kMinute - 1)));
+  CHECK(patience.exhausted(at(kMinute)));
+}
+
+TEST_CASE("an origin that has answered once is given an hour since its last answer") {
+  Patience patience(at(0));
+  patience.on_life(at(30'000));
+  CHECK(patience.allowed() == Millis(kHour));
+  CHECK_FALSE(patience.exhausted(at(30'000 + kHour - 1)));
+  CHECK(patience.exhausted(at(30'000 + kHour)));
+  patience.on_life(at(kHour));
+  CHECK_FALSE(patience.exhausted(at(2 * kHour - 1)));
+  CHECK(patience.exhausted(at(2 * kHour)));
+}
+
+TEST_CASE("a watch calls nobody while there is patience left") {
+  net::Loop loop;
+  int given_up = 0;
+  {
+    OriginWatch watch(loop, "http://origin", [&](const std::string&) { ++given_up; });
+    watch.trouble("cannot connect");
+    watch.alive();
+    for (int turn = 0; turn < 5; ++turn) {
+      uv_run(loop.uv(), UV_RUN_NOWAIT);
+    }
+  }
+  loop.run();
+  CHECK(given_up == 0);
+}

@@ -1,0 +1,246 @@
+#include "coordinator/worker_link.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <functional>
+
+#include "net/drive.h"
+#include "net/raw_socket.h"
+
+using namespace gigafetch;
+using namespace gigafetch::coordinator;
+using namespace gigafetch::testing;
+using wire::MessageType;
+
+namespace {
+
+struct Client final : WorkerLink::Client {
+  bool on_hello(WorkerLink& link, const wire::Hello& message) override {
+    events.push_back("hello");
+    hello = message;
+    CHECK(link.greeted());
+    return welcome;
+  }
+  void on_outcome(WorkerLink& link, wire::Outcome outcome) override {
+    events.push_back("outcome " + std::to_string(outcome.lease));
+    if (then_outcome) then_outcome(link);
+  }
+  void on_pulse(WorkerLink&, wire::Pulse pulse) override {
+    events.push_back("pulse " + pulse.trouble);
+  }
+  void on_fatal(WorkerLink&, const wire::Fatal& fatal) override {
+    events.push_back("fatal " + fatal.text);
+  }
+  void on_link_ended(WorkerLink& link, const std::string& reason) override {
+    CHECK(link.ended());
+    events.push_back("ended");
+    why = reason;
+    ++ended;
+  }
+
+  std::vector<std::string> events;
+  wire::Hello hello;
+  bool welcome = true;
+  std::function<void(WorkerLink&)> then_outcome;
+  int ended = 0;
+  std::string why;
+};
+
+template <typename Message>
+std::string frame_of(const Message& message) {
+  std::string out;
+  wire::append(out, message);
+  return out;
+}
+std::string empty_frame_of(MessageType type) {
+  std::string out;
+  wire::append_empty(out, type);
+  return out;
+}
+// A frame of a known type whose payload does not parse.
+std::string bad_frame_of(MessageType type) {
+  std::string out;
+  wire::FrameWriter frame(out, type);
+  out += "?";
+  return out;
+}
+
+std::string hello() {
+  return frame_of(wire::Hello{77, 5, 1234});
+}
+std::string outcome(uint64_t lease) {
+  wire::Outcome message;
+  message.lease = lease;
+  message.count = message.stored = 1;
+  return frame_of(message);
+}
+
+struct Scene {
+  Scene() : link(loop, client, 9) {
+    auto [ours, theirs] = socket_pair();
+    CHECK(link.stream().adopt_unix(std::move(ours)));
+    worker = std::make_unique<RawSocket>(loop, std::move(theirs));
+  }
+  bool until_events(size_t count) {
+    return run_until(loop, [&] { return client.events.size() >= count; });
+  }
+  bool until_ended() {
+    return run_until(loop, [&] { return client.ended > 0; });
+  }
+
+  net::Loop loop;
+  Client client;
+  WorkerLink link;
+  std::unique_ptr<RawSocket> worker;
+};
+
+}  // namespace
+
+TEST_CASE("a worker that says hello first is heard from then on") {
+  Scene scene;
+  CHECK(scene.link.holder() == 9);
+  CHECK_FALSE(scene.link.greeted());
+  scene.worker->send(hello() + outcome(1) + frame_of(wire::Pulse{{}, "slow"}) + outcome(2) +
+                     frame_of(wire::Fatal{"disk full"}));
+  REQUIRE(scene.until_events(5));
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "pulse slow",
+                                                        "outcome 2", "fatal disk full"});
+  CHECK(scene.client.hello.run_id == 77);
+  CHECK(scene.link.worker() == 5);
+  CHECK(scene.link.pid() == 1234);
+  CHECK_FALSE(scene.link.ended());
+}
+
+TEST_CASE("messages that come byte by byte are the same") {
+  Scene scene;
+  for (const char byte : hello() + outcome(1)) {
+    scene.worker->send(std::string(1, byte));
+    run_what_is_there(scene.loop);
+  }
+  REQUIRE(scene.until_events(2));
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1"});
+}
+
+TEST_CASE("anything before the hello ends the link, unheard") {
+  for (const std::string& first :
+       {outcome(1), frame_of(wire::Pulse{}), frame_of(wire::Fatal{"x"}),
+        empty_frame_of(MessageType::drain), frame_of(wire::KillWorker{1, 2})}) {
+    Scene scene;
+    scene.worker->send(first + hello());
+    REQUIRE(scene.until_ended());
+    CHECK(scene.client.events == std::vector<std::string>{"ended"});
+    CHECK_FALSE(scene.client.why.empty());
+    CHECK_FALSE(scene.link.greeted());
+    REQUIRE(run_until(scene.loop, [&] { return scene.worker->gone(); }));
+  }
+}
+
+TEST_CASE("a second hello ends the link, and nothing behind it is heard") {
+  Scene scene;
+  scene.worker->send(hello() + hello() + outcome(1));
+  REQUIRE(scene.until_ended());
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "ended"});
+  CHECK_FALSE(scene.client.why.empty());
+}
+
+TEST_CASE("a worker that is turned away is cut off") {
+  Scene scene;
+  scene.client.welcome = false;
+  scene.worker->send(hello() + outcome(1));
+  REQUIRE(scene.until_ended());
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "ended"});
+  CHECK_FALSE(scene.client.why.empty());
+  REQUIRE(run_until(scene.loop, [&] { return scene.worker->gone(); }));
+}
+
+TEST_CASE("messages that workers do not send end the link") {
+  for (const std::string& message :
+       {empty_frame_of(MessageType::drain), empty_frame_of(MessageType::stop), frame_of(Figures{}),
+        frame_of(wire::Done{}), frame_of(wire::KillWorker{}), frame_of(wire::WorkerReaped{}),
+        empty_frame_of(MessageType::batch)}) {
+    Scene scene;
+    scene.worker->send(hello() + message + outcome(1));
+    REQUIRE(scene.until_ended());
+    CHECK(scene.client.events == std::vector<std::string>{"hello", "ended"});
+    CHECK_FALSE(scene.client.why.empty());
+  }
+}
+
+TEST_CASE("messages that do not parse end the link") {
+  for (const MessageType type : {MessageType::outcome, MessageType::pulse, MessageType::fatal}) {
+    Scene scene;
+    scene.worker->send(hello() + bad_frame_of(type) + outcome(1));
+    REQUIRE(scene.until_ended());
+    CHECK(scene.client.events == std::vector<std::string>{"hello", "ended"});
+    CHECK_FALSE(scene.client.why.empty());
+  }
+  Scene scene;
+  scene.worker->send(bad_frame_of(MessageType::hello));
+  REQUIRE(scene.until_ended());
+  CHECK(scene.client.events == std::vector<std::string>{"ended"});
+  CHECK_FALSE(scene.link.greeted());
+}
+
+TEST_CASE("a broken frame ends the link, behind the messages before it") {
+  Scene scene;
+  scene.worker->send(hello() + outcome(1) + std::string(16, '\xFF') + outcome(2));
+  REQUIRE(scene.until_ended());
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "ended"});
+  CHECK_FALSE(scene.client.why.empty());
+}
+
+TEST_CASE("an end between messages has no reason, one inside a message has") {
+  const std::string last = outcome(2);
+  for (size_t length = 0; length <= last.size(); ++length) {
+    CAPTURE(length);
+    Scene scene;
+    scene.worker->send(hello() + outcome(1) + last.substr(0, length));
+    scene.worker->end();
+    REQUIRE(scene.until_ended());
+    CHECK(scene.client.why.empty() == (length == 0 || length == last.size()));
+    CHECK(scene.client.events.back() == "ended");
+    CHECK(scene.client.ended == 1);
+  }
+}
+
+TEST_CASE("a link that is refused inside a message says no more, and drops what is sent on it") {
+  Scene scene;
+  scene.client.then_outcome = [](WorkerLink& link) { link.refuse("it lied"); };
+  scene.worker->send(hello() + outcome(1) + outcome(2));
+  REQUIRE(scene.until_ended());
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "ended"});
+  CHECK(scene.client.why == "it lied");
+  CHECK(scene.link.ended());
+  scene.link.send_empty(MessageType::stop);
+  scene.link.send(wire::BatchView{1, 1, std::string_view("\1\0a", 3)});
+  CHECK(scene.client.ended == 1);
+}
+
+TEST_CASE("messages to the worker arrive whole and in order") {
+  Scene scene;
+  NameList names;
+  for (int i = 0; i < 10'000; ++i) {
+    names.append("some/file/name/" + std::to_string(i));
+  }
+  scene.link.send(wire::BatchView{3, names.count(), names.bytes()});
+  scene.link.send_empty(MessageType::drain);
+  scene.link.send_empty(MessageType::stop);
+  const std::string expected = frame_of(wire::BatchView{3, names.count(), names.bytes()}) +
+                               empty_frame_of(MessageType::drain) +
+                               empty_frame_of(MessageType::stop);
+  REQUIRE(run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); }));
+  CHECK(scene.worker->received == expected);
+}
+
+TEST_CASE("the process at the other end is told by the kernel, not by what it says") {
+  Scene scene;  // this process holds both ends
+  CHECK(scene.link.is_peer(::getpid()));
+  CHECK_FALSE(scene.link.is_peer(::getppid()));
+  CHECK_FALSE(scene.link.is_peer(0));
+  scene.link.refuse("test");
+  CHECK_FALSE(scene.link.is_peer(::getpid()));
+}

@@ -1,0 +1,690 @@
+#include "worker/fetch_connection.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "net/drive.h"
+#include "net/scripted_server.h"
+#include "worker/batch_of.h"
+
+using namespace gigafetch;
+using namespace gigafetch::worker;
+using namespace gigafetch::testing;
+
+namespace {
+
+using Peer = ScriptedServer::Peer;
+using Log = std::vector<std::string>;
+
+constexpr size_t kMaxInFlight = 16;
+constexpr size_t kSmall = 64 * 1024;
+
+// The owner of one connection: sends what it has, and writes down what it is told. Sink and owner
+// write into one log, so that their order can be seen.
+struct Scene final : FetchConnection::Owner {
+  explicit Scene(ScriptedServer::OnRequest on_request, uint64_t max_file_size = UINT64_MAX)
+      : server(loop, std::move(on_request)),
+        connection(loop, *this, sink, kMaxInFlight, max_file_size) {
+    sink.log = &log;
+    server.start();
+  }
+
+  // Sends requests for `names` on a new connection.
+  void fetch(const std::vector<std::string>& names) {
+    batch = batch_of(names);
+    for (uint32_t i = 0; i < batch->count(); ++i)
+      to_send.push_back(Task{batch.get(), i});
+    CHECK(connection.connect(server.address(), 0) == 0);
+  }
+  bool until(const std::function<bool()>& done) { return run_until(loop, done); }
+  // Until every name of the batch has been stored, failed, charged or given back.
+  bool until_decided() {
+    return until([&] { return decided >= batch->count() && to_send.empty(); });
+  }
+  bool until_disconnected() {
+    return until([&] { return disconnected > 0; });
+  }
+  bool logged(const std::string& entry) const {
+    return std::find(log.begin(), log.end(), entry) != log.end();
+  }
+
+  void fill(FetchConnection& filled) override {
+    CHECK(filled.is_open());
+    while (!to_send.empty() && filled.in_flight() < kMaxInFlight) {
+      const Task task = to_send.front();
+      to_send.pop_front();
+      filled.request_buffer() +=
+          "GET /" + std::string(task.name()) + " HTTP/1.1\r\nHost: h\r\n\r\n";
+      filled.add(task);
+    }
+    filled.flush();
+  }
+  void on_connect_failed(FetchConnection&, int uv_error) override {
+    log.push_back("connect failed");
+    connect_error = uv_error;
+    ++disconnected;
+  }
+  void on_connected(FetchConnection&) override { log.push_back("connected"); }
+  void on_disconnected(FetchConnection& ended) override {
+    CHECK(ended.is_closed());
+    CHECK(ended.in_flight() == 0);
+    log.push_back("disconnected");
+    ++disconnected;
+  }
+  void on_response() override { ++responses; }
+  void on_doubt() override { log.push_back("doubt"); }
+  void on_announced_close(uint64_t behind) override {
+    log.push_back("announced " + std::to_string(behind));
+  }
+  void stored(const Task& task, uint64_t bytes) override {
+    log.push_back("stored " + std::string(task.name()) + " " + std::to_string(bytes));
+    ++decided;
+  }
+  void failed(const Task& task, FileFailure with) override {
+    log.push_back("failed " + std::string(task.name()) + " " + std::string(name_of(with.cause)));
+    failure = with;
+    ++decided;
+  }
+  void failed_attempt(Task task, FileFailure with, Millis wait) override {
+    log.push_back("charged " + std::string(task.name()) + " " + std::string(name_of(with.cause)));
+    failure = with;
+    at_least = wait;
+    ++decided;
+  }
+  void give_back(const Task& task, bool later) override {
+    log.push_back((later ? "later " : "again ") + std::string(task.name()));
+    given_back.push_back(task);
+    ++decided;
+  }
+  void store_broken(std::string_view text) override {
+    log.push_back("broken " + std::string(text));
+  }
+
+  net::Loop loop;
+  ScriptedServer server;
+  FakeSink sink;
+  Log log;
+  std::unique_ptr<Batch> batch;
+  std::deque<Task> to_send;
+  size_t decided = 0;
+  int disconnected = 0;
+  int connect_error = 0;
+  int responses = 0;
+  FileFailure failure;
+  Millis at_least{-1};
+  std::vector<Task> given_back;
+  FetchConnection connection;
+};
+
+std::string body_of(const std::string& target) {
+  return "the body of " + target.substr(1);
+}
+
+std::string large(size_t bytes) {
+  std::string body(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i)
+    body[i] = static_cast<char>('a' + i % 26);
+  return body;
+}
+
+}  // namespace
+
+TEST_CASE("small bodies are stored with one put each, in the order of the requests") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(body_of(target))); });
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.log ==
+        Log{"connected", "put a", "stored a 13", "put b", "stored b 13", "put c", "stored c 13"});
+  CHECK(scene.sink.files["b"] == "the body of b");
+  CHECK(scene.responses == 3);
+  CHECK(scene.connection.is_open());
+  CHECK(scene.connection.sent() == 3);
+  CHECK(scene.connection.responses() == 3);
+}
+
+TEST_CASE("an empty body is stored as an empty file") {
+  Scene scene([](Peer& peer, const std::string&) { peer.send(ok("")); });
+  scene.fetch({"a"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 0"});
+  CHECK(scene.sink.files.at("a") == "");
+}
+
+TEST_CASE("a small body that comes in pieces is put whole") {
+  for (const bool chunked : {false, true}) {
+    CAPTURE(chunked);
+    Scene scene([&](Peer& peer, const std::string&) {
+      peer.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        : "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+    });
+    scene.fetch({"a"});
+    REQUIRE(scene.until([&] { return scene.server.targets.size() == 1; }));
+    for (const char* piece : {"abc", "def", "ghi"}) {
+      scene.server.peers[0]->send(chunked ? chunk(piece) : piece);
+      run_what_is_there(scene.loop);  // a read for each piece
+    }
+    if (chunked) scene.server.peers[0]->send(chunk(""));
+    REQUIRE(scene.until_decided());
+    CHECK(scene.log == Log{"connected", "put a", "stored a 9"});
+    CHECK(scene.sink.files["a"] == "abcdefghi");
+  }
+}
+
+TEST_CASE("several chunks in one read are put together") {
+  Scene scene([](Peer& peer, const std::string&) {
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk("ab") + chunk("cde") +
+              chunk("f") + chunk(""));
+  });
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.sink.files["a"] == "abcdef");
+  CHECK(scene.sink.files["b"] == "abcdef");
+}
+
+TEST_CASE("a body over 64 KiB goes through a writer, one up to it does not") {
+  for (const size_t size : {kSmall, kSmall + 1, 5 * kSmall, 3'000'000ul}) {
+    for (const bool chunked : {false, true}) {
+      CAPTURE(size);
+      CAPTURE(chunked);
+      const std::string body = large(size);
+      Scene scene([&](Peer& peer, const std::string& target) {
+        if (target == "/small") return peer.send(ok("small"));
+        if (!chunked) return peer.send(ok(body));
+        std::string out = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (size_t at = 0; at < body.size(); at += 10'000)
+          out += chunk(body.substr(at, 10'000));
+        peer.send(out + chunk(""));
+      });
+      scene.fetch({"a", "small"});
+      REQUIRE(scene.until_decided());
+      CHECK(scene.logged("stored a " + std::to_string(size)));
+      CHECK(scene.logged("stored small 5"));
+      CHECK(scene.sink.files["a"] == body);
+      CHECK(scene.logged("open a") == (size > kSmall));
+      CHECK(scene.logged("close a") == (size > kSmall));
+      CHECK(scene.logged("put a") == (size <= kSmall));
+      CHECK(scene.sink.open_writers == 0);
+    }
+  }
+}
+
+TEST_CASE("a body that the end of the connection delimits is stored, and the rest given back") {
+  Scene scene([](Peer& peer, const std::string&) {
+    peer.send("HTTP/1.0 200 OK\r\n\r\nall of it");
+    peer.end();
+  });
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log ==
+        Log{"connected", "put a", "stored a 9", "announced 1", "again b", "disconnected"});
+}
+
+TEST_CASE("a reset does not complete a body that the end of the connection delimits") {
+  Scene scene([](Peer& peer, const std::string&) {
+    // Bytes and reset are there before the client reads.
+    peer.send("HTTP/1.0 200 OK\r\n\r\nhalf of");
+    peer.reset();
+  });
+  SUBCASE("with nothing more to send") {
+    scene.fetch({"a"});
+  }
+  SUBCASE("with a request to be sent behind the first read") {
+    scene.batch = batch_of({"a", "b"});
+    scene.to_send = {Task{scene.batch.get(), 0}};
+    REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
+    REQUIRE(scene.until([&] { return scene.connection.in_flight() == 1; }));
+    scene.to_send.push_back(Task{scene.batch.get(), 1});
+  }
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.sink.files.empty());
+  CHECK_FALSE(scene.logged("stored a 7"));
+  CHECK(scene.logged("charged a truncated"));
+}
+
+TEST_CASE("an answer that another try will not change fails the file at once") {
+  for (const int status : {201, 204, 206, 400, 401, 403, 404, 405, 410, 418, 501, 505}) {
+    CAPTURE(status);
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/b") return peer.send(ok("b"));
+      if (status == 204) return peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+      peer.send(response(std::to_string(status) + " Status", "", "an error page"));
+    });
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.log == Log{"connected", "failed a http-status", "put b", "stored b 1"});
+    CHECK(scene.failure.status == status);
+    CHECK(scene.failure.attempts == 1);
+    CHECK(scene.failure.text.find(std::to_string(status)) != std::string::npos);
+  }
+}
+
+TEST_CASE("an answer that may pass is charged and to be tried again") {
+  for (const int status : {408, 425, 429, 500, 502, 503, 504, 599}) {
+    CAPTURE(status);
+    Scene scene([&](Peer& peer, const std::string& target) {
+      peer.send(target == "/b" ? ok("b")
+                               : response(std::to_string(status) + " Status", "", "busy"));
+    });
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.log == Log{"connected", "charged a http-status", "put b", "stored b 1"});
+    CHECK(scene.failure.status == status);
+    CHECK(scene.at_least == Millis(0));
+  }
+}
+
+TEST_CASE("Retry-After in seconds is kept to, within reason; anything else says nothing") {
+  const std::vector<std::pair<std::string, int64_t>> cases = {{"0", 0},
+                                                              {"3", 3000},
+                                                              {"300", 300'000},
+                                                              {"100000", 300'000},
+                                                              {"-5", 0},
+                                                              {"1.5", 0},
+                                                              {"soon", 0},
+                                                              {"Wed, 21 Oct 2026 07:28:00 GMT", 0},
+                                                              {"3 ", 3000},
+                                                              {"3, 4", 0},
+                                                              {"99999999999999999999", 0}};
+  for (const auto& [value, expected] : cases) {
+    CAPTURE(value);
+    Scene scene([&](Peer& peer, const std::string&) {
+      peer.send(response("503 Busy", "Retry-After: " + value + "\r\n", ""));
+    });
+    scene.fetch({"a"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.at_least == Millis(expected));
+  }
+}
+
+TEST_CASE("a redirect is not followed, and its target is shown escaped") {
+  for (const int status : {300, 301, 302, 303, 307, 308}) {
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/b") return peer.send(ok("b"));
+      peer.send(response(std::to_string(status) + " Elsewhere",
+                         "Location: http://elsewhere/\xE2\x80\xAE\r\n", "moved"));
+    });
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.log == Log{"connected", "failed a redirect", "put b", "stored b 1"});
+    CHECK(scene.failure.text.find("http://elsewhere/") != std::string::npos);
+    CHECK(scene.failure.text.find("\xE2\x80\xAE") == std::string::npos);
+    CHECK(scene.failure.status == status);
+  }
+}
+
+TEST_CASE("a coding that was not asked for fails the file; identity is none") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    const std::string coding = target == "/a" ? "gzip" : "identity";
+    peer.send(response("200 OK", "Content-Encoding: " + coding + "\r\n", "bytes"));
+  });
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.log == Log{"connected", "failed a content-encoding", "put b", "stored b 5"});
+  CHECK(scene.sink.files.count("a") == 0);
+}
+
+TEST_CASE("a body over the size allowed fails the file, and nothing of it is kept") {
+  constexpr uint64_t kMax = 100'000;
+  struct Case {
+    size_t size;
+    bool chunked;
+    bool connection_kept;  // what is left to read is little enough
+  };
+  for (const Case& c : {Case{kMax + 1, false, true}, Case{1'000'000, false, false},
+                        Case{kMax + 1, true, true}, Case{1'000'000, true, false}}) {
+    CAPTURE(c.size);
+    CAPTURE(c.chunked);
+    const std::string body = large(c.size);
+    Scene scene(
+        [&](Peer& peer, const std::string& target) {
+          if (target == "/b") return peer.send(ok("b"));
+          peer.send(c.chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                                    chunk(body) + chunk("")
+                              : ok(body));
+        },
+        kMax);
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.logged("failed a too-large"));
+    CHECK(scene.failure.attempts == 1);
+    CHECK(scene.logged("stored b 1") == c.connection_kept);
+    CHECK(scene.logged("again b") == !c.connection_kept);
+    CHECK_FALSE(scene.logged("doubt"));
+    CHECK(scene.sink.files.count("a") == 0);
+    CHECK(scene.sink.open_writers == 0);
+  }
+}
+
+TEST_CASE("a body of exactly the size allowed is stored") {
+  for (const bool chunked : {false, true}) {
+    Scene scene(
+        [&](Peer& peer, const std::string&) {
+          peer.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                                  chunk("12345") + chunk("")
+                            : ok("12345"));
+        },
+        5);
+    scene.fetch({"a"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.logged("stored a 5"));
+  }
+}
+
+TEST_CASE("a long error page is not read to its end: the connection goes, the rest is given back") {
+  Scene scene([](Peer& peer, const std::string&) {
+    peer.send(response("503 Busy", "", std::string(1'000'000, 'e')));
+  });
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "charged a http-status", "again b", "disconnected"});
+}
+
+TEST_CASE("a file that the sink cannot store fails alone") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(body_of(target))); });
+  scene.sink.status = [](const std::string&, const std::string& name) {
+    return name == "a" ? file_status() : store::StoreStatus();
+  };
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.log == Log{"connected", "put a", "failed a name-conflict", "put b", "stored b 13"});
+  CHECK(scene.failure.status == 200);
+  CHECK(scene.failure.attempts == 1);
+  CHECK(scene.failure.text == "in the way");
+}
+
+TEST_CASE("a file for which the sink is busy is tried again later, uncharged") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(body_of(target))); });
+  scene.sink.status = [](const std::string&, const std::string& name) {
+    return name == "a" ? busy_status() : store::StoreStatus();
+  };
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.log == Log{"connected", "put a", "later a", "put b", "stored b 13"});
+}
+
+TEST_CASE("a sink that can store nothing any more breaks the store, and the file is not charged") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(body_of(target))); });
+  scene.sink.status = [](const std::string&, const std::string&) { return run_status(); };
+  scene.fetch({"a"});
+  REQUIRE(scene.until_decided());
+  REQUIRE(scene.log.size() == 4);
+  CHECK(scene.log[2].starts_with("broken "));
+  CHECK(scene.log[2].find("No space left") != std::string::npos);
+  CHECK(scene.log[3] == "later a");
+}
+
+TEST_CASE("a writer that fails, at whatever step and in whatever way, leaves no file") {
+  const std::string body = large(200'000);
+  for (const std::string step : {"open", "append", "close"}) {
+    for (const auto kind : {store::StoreStatus::Kind::file, store::StoreStatus::Kind::busy,
+                            store::StoreStatus::Kind::run}) {
+      CAPTURE(step);
+      CAPTURE(static_cast<int>(kind));
+      Scene scene([&](Peer& peer, const std::string& target) {
+        peer.send(target == "/b" ? ok("b") : ok(body));
+      });
+      scene.sink.status = [&](const std::string& operation, const std::string& name) {
+        if (name != "a" || operation != step) return store::StoreStatus();
+        if (kind == store::StoreStatus::Kind::file) return file_status();
+        return kind == store::StoreStatus::Kind::busy ? busy_status() : run_status();
+      };
+      scene.fetch({"a", "b"});
+      REQUIRE(scene.until_decided());
+      CHECK(scene.sink.files.count("a") == 0);
+      CHECK(scene.sink.open_writers == 0);
+      CHECK(scene.logged("failed a name-conflict") == (kind == store::StoreStatus::Kind::file));
+      CHECK(scene.logged("later a") == (kind != store::StoreStatus::Kind::file));
+      const bool broken = std::any_of(scene.log.begin(), scene.log.end(),
+                                      [](const std::string& e) { return e.starts_with("broken"); });
+      CHECK(broken == (kind == store::StoreStatus::Kind::run));
+      if (kind != store::StoreStatus::Kind::run) CHECK(scene.logged("stored b 1"));
+    }
+  }
+}
+
+TEST_CASE("a new connection that ends before its first answer charges the oldest request alone") {
+  for (const bool reset : {false, true}) {
+    CAPTURE(reset);
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target != "/c") return;
+      if (reset) {
+        peer.reset();
+      } else {
+        peer.end();
+      }
+    });
+    scene.fetch({"a", "b", "c"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.log ==
+          Log{"connected", "doubt", "charged a reset", "again b", "again c", "disconnected"});
+    for (const Task& task : scene.given_back)
+      CHECK_FALSE(task.replayed);
+  }
+}
+
+TEST_CASE("a reused connection that ends before the answer is replayed once, then charged") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/first") return peer.send(ok("x"));
+    peer.end();
+  });
+  scene.fetch({"first", "a", "b"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put first", "stored first 1", "doubt", "again a", "again b",
+                         "disconnected"});
+  REQUIRE(scene.given_back.size() == 2);
+  CHECK(scene.given_back[0].replayed);
+  CHECK_FALSE(scene.given_back[1].replayed);
+
+  // The same again, with the name that has been replayed already.
+  const Task replayed = scene.given_back[0];
+  scene.log.clear();
+  scene.disconnected = 0;
+  scene.to_send = {Task{scene.batch.get(), 0}, replayed};
+  REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.logged("charged a reset"));
+}
+
+TEST_CASE("a connection that ends inside an answer charges it, and what was half stored goes") {
+  for (const size_t size : {100ul, 300'000ul}) {
+    for (const bool reset : {false, true}) {
+      CAPTURE(size);
+      CAPTURE(reset);
+      Scene scene([&](Peer& peer, const std::string& target) {
+        if (target == "/c") peer.send(ok(large(size)).substr(0, size * 3 / 4));
+      });
+      scene.fetch({"a", "b", "c"});
+      REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
+      run_what_is_there(scene.loop);
+      if (reset) {
+        scene.server.peers[0]->reset();
+      } else {
+        scene.server.peers[0]->end();
+      }
+      REQUIRE(scene.until_disconnected());
+      CHECK(scene.logged("doubt"));
+      CHECK(scene.logged("charged a truncated"));
+      CHECK(scene.logged("again b"));
+      CHECK(scene.logged("again c"));
+      CHECK(scene.sink.files.empty());
+      CHECK(scene.sink.open_writers == 0);
+    }
+  }
+}
+
+TEST_CASE("what was half stored is gone before the failure is told") {
+  // The one who is told may report the name at once; a file left behind would then outlive it.
+  Scene scene(
+      [](Peer& peer, const std::string&) { peer.send(ok(large(300'000)).substr(0, 200'000)); });
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return scene.logged("append a"); }));
+  std::string told;
+  SUBCASE("the connection ended") {
+    scene.server.peers[0]->end();
+    told = "charged a truncated";
+  }
+  SUBCASE("the origin fell silent") {
+    scene.connection.give_up_stalled();
+    told = "charged a stalled";
+  }
+  REQUIRE(scene.until_disconnected());
+  const auto position = [&](const std::string& entry) {
+    return std::find(scene.log.begin(), scene.log.end(), entry) - scene.log.begin();
+  };
+  CHECK(scene.logged("abort a"));
+  CHECK(scene.logged(told));
+  CHECK(position("abort a") < position(told));
+}
+
+TEST_CASE("an answer that cannot be delimited charges the oldest request and brings doubt") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target != "/c") return;
+    peer.send(ok("a") +
+              "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx");
+  });
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "doubt", "charged b bad-framing",
+                         "again c", "disconnected"});
+  CHECK(scene.failure.text.find("bad-framing") != std::string::npos);
+}
+
+TEST_CASE("bytes behind the last answer close the connection and charge nobody") {
+  Scene scene([](Peer& peer, const std::string&) { peer.send(ok("a") + "stray"); });
+  scene.fetch({"a"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "disconnected"});
+}
+
+TEST_CASE("an announced close charges nobody: what is behind it is given back without doubt") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/d") peer.send(ok("a") + response("200 OK", "Connection: close\r\n", "b"));
+  });
+  scene.fetch({"a", "b", "c", "d"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "put b", "stored b 1", "announced 2",
+                         "again c", "again d", "disconnected"});
+  for (const Task& task : scene.given_back)
+    CHECK_FALSE(task.replayed);
+}
+
+TEST_CASE("a connection without requests that ends says only that") {
+  Scene scene([](Peer& peer, const std::string&) {
+    peer.send(ok("x"));
+    peer.end();
+  });
+  scene.fetch({"a"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "disconnected"});
+}
+
+TEST_CASE("giving up a silent connection charges the oldest request alone") {
+  Scene scene([](Peer&, const std::string&) {});
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 2; }));
+  scene.connection.give_up_stalled();
+  CHECK(scene.log == Log{"connected", "doubt", "charged a stalled", "again b", "disconnected"});
+  run_what_is_there(scene.loop);
+  CHECK(scene.log.size() == 5);
+}
+
+TEST_CASE("giving up a connection that is not there yet is a failure to connect") {
+  Scene scene([](Peer&, const std::string&) {});
+  scene.fetch({"a"});
+  scene.connection.give_up_stalled();
+  CHECK(scene.log == Log{"connect failed"});
+  CHECK(scene.connect_error == UV_ETIMEDOUT);
+  CHECK(scene.connection.is_closed());
+  run_what_is_there(scene.loop);
+  CHECK(scene.log.size() == 1);
+}
+
+TEST_CASE("a refused connection is told with its error, and can be tried again") {
+  Scene scene([](Peer& peer, const std::string&) { peer.send(ok("x")); });
+  uint16_t nobody = 0;
+  const UniqueFd refused = bound_socket(nobody);
+  scene.batch = batch_of({"a"});
+  REQUIRE(scene.connection.connect(socket_address(nobody), 3) == 0);
+  CHECK(scene.connection.address_index() == 3);
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connect failed"});
+  CHECK(scene.connect_error == UV_ECONNREFUSED);
+  scene.fetch({"a"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.logged("stored a 1"));
+}
+
+TEST_CASE("abandoning gives everything back, removes what was half stored, and says no more") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/a") peer.send(ok(large(300'000)).substr(0, 200'000));
+  });
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until([&] { return scene.logged("append a"); }));
+  CHECK(scene.sink.open_writers == 1);
+  scene.connection.abandon();
+  CHECK(scene.connection.is_closed());
+  CHECK(scene.connection.in_flight() == 0);
+  CHECK(scene.sink.open_writers == 0);
+  CHECK(scene.logged("abort a"));
+  CHECK(scene.given_back.size() == 2);
+  const size_t told = scene.log.size();
+  run_what_is_there(scene.loop);
+  CHECK(scene.log.size() == told);
+}
+
+namespace {
+
+// What a server sends for three requests: small, chunked and large.
+std::string three_answers() {
+  return ok("one") + "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk("tw") +
+         chunk("o") + chunk("") + response("200 OK", "X-Filler: f\r\n", "three");
+}
+
+}  // namespace
+
+TEST_CASE("three answers split anywhere give the same three files") {
+  const std::string answers = three_answers();
+  for (size_t cut = 1; cut < answers.size(); ++cut) {
+    CAPTURE(cut);
+    Scene scene([](Peer&, const std::string&) {});
+    scene.fetch({"a", "b", "c"});
+    REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
+    scene.server.peers[0]->send(answers.substr(0, cut));
+    run_what_is_there(scene.loop);
+    scene.server.peers[0]->send(answers.substr(cut));
+    REQUIRE(scene.until_decided());
+    CHECK(scene.sink.files ==
+          std::map<std::string, std::string>{{"a", "one"}, {"b", "two"}, {"c", "three"}});
+  }
+}
+
+TEST_CASE("an end or reset at any byte of three answers never gives a file another's bytes") {
+  const std::string answers = three_answers();
+  const std::map<std::string, std::string> whole = {{"a", "one"}, {"b", "two"}, {"c", "three"}};
+  for (size_t cut = 0; cut < answers.size(); ++cut) {
+    for (const bool reset : {false, true}) {
+      CAPTURE(cut);
+      CAPTURE(reset);
+      Scene scene([](Peer&, const std::string&) {});
+      scene.fetch({"a", "b", "c"});
+      REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
+      scene.server.peers[0]->send(answers.substr(0, cut));
+      if (reset) {
+        scene.server.peers[0]->reset();
+      } else {
+        scene.server.peers[0]->end();
+      }
+      REQUIRE(scene.until_disconnected());
+      CHECK_MESSAGE(scene.decided == 3, "each name is decided once");
+      for (const auto& [name, body] : scene.sink.files)
+        CHECK(body == whole.at(name));
+      const auto charged = std::count_if(scene.log.begin(), scene.log.end(), [](const auto& entry) {
+        return entry.starts_with("charged");
+      });
+      CHECK(charged <= 1);
+      CHECK(scene.sink.open_writers == 0);
+    }
+  }
+}
