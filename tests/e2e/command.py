@@ -2,11 +2,13 @@
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 BINARY = os.environ["GIGAFETCH"]
 PATIENCE = 100  # seconds that any run may take
+QUIET = ["--json", "--progress", "none"]
 
 SUMMARY_TYPES = {
     "listed": int, "stored": int, "failed": int, "rejected": int, "duplicates": int, "filtered": int,
@@ -65,7 +67,7 @@ def run(*args, code=0, prefix=(), **popen):
 
 def fetch(url, out, *options, code=0, **more):
     """A whole fetch. Its figures, and failed.jsonl beside them, are checked whatever the test is for."""
-    done = run("fetch", "--json", "--progress", "none", *options, url, out, code=code, **more)
+    done = run("fetch", *QUIET, *options, url, out, code=code, **more)
     if done.code in (0, 3) and "--state" not in options:
         summary = done.summary
         assert len(dead_letters(out)) == summary["failed"] + summary["rejected"], f"{done}"
@@ -74,7 +76,7 @@ def fetch(url, out, *options, code=0, **more):
 
 
 def verify(url, out, *options, code=0, **more):
-    return run("verify", "--json", "--progress", "none", *options, url, out, code=code, **more)
+    return run("verify", *QUIET, *options, url, out, code=code, **more)
 
 
 def json_lines(path):
@@ -95,15 +97,17 @@ class Running:
 
     def __init__(self, *args, prefix=(), **popen):
         self.args = args
-        self._log = popen.pop("log", subprocess.PIPE)
         self.process = subprocess.Popen([*prefix, BINARY, *map(str, args)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=self._log, **popen)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
         self.pid = self.process.pid
+        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog.start()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self._watchdog.cancel()
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()

@@ -13,7 +13,8 @@ NAMES = 100_000
 @pytest.mark.parametrize("depth", [1, 16])
 def test_a_page_of_100000_names_from_nginx(depth, tmp_path_factory, out):
     names = [f"n{i:06}" for i in range(NAMES)]
-    with Nginx(tmp_path_factory.mktemp("nginx"), names, "location /get/ { return 200 $uri; }", page_size=NAMES) as server:
+    echo = "location /get/ { return 200 $uri; }"
+    with Nginx(tmp_path_factory.mktemp("nginx"), names, echo, page_size=NAMES) as server:
         summary = fetch(server.url, out, "--workers", 2, "--pipeline", depth, "--layout", "flat").summary
     assert (summary["stored"], summary["pages"], summary["duplicates"]) == (NAMES, 1, 0)
     assert stored_files(out) == {name: f"/get/{name}".encode() for name in names}

@@ -124,8 +124,10 @@ def test_what_a_broken_page_follows_is_not_lost_when_the_listing_is_mended(out):
     assert {name: (out / name).read_bytes() for name in FILES} == FILES
 
 
-@pytest.mark.parametrize("last", [b'{"FileNames":["a"]}', b'{"FileNames":["a"],"NextMarker":null}',
-                                  b'{"FileNames":["a"],"NextMarker":""}', b' {"More": [1, {}], "FileNames" : [ "a" ] }\n'])
+@pytest.mark.parametrize("last", [
+    b'{"FileNames":["a"]}', b'{"FileNames":["a"],"NextMarker":null}', b'{"FileNames":["a"],"NextMarker":""}',
+    b' {"More": [1, {}], "FileNames" : [ "a" ] }\n',
+])
 def test_the_last_page_names_no_further_one(last, out):
     with RawServer(FILES).on_list(answer(last)) as server:
         assert fetch(server.url, out, "--workers", 1).summary["stored"] == 1

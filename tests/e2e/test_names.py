@@ -36,16 +36,18 @@ TREE_PATHS = {
 def hostile_names(outside):
     """`outside` is a folder that no name may reach."""
     names = list(TREE_PATHS)
-    names += [f"{up}{NOWHERE}" for up in ("/", "//", "../", "../../", "../" * 40, "x/../../", "./../", "\\..\\", "..%2F")]
+    ups = ("/", "//", "../", "../../", "../" * 40, "x/../../", "./../", "\\..\\", "..%2F")
+    names += [up + NOWHERE for up in ups]
     names += [f"{outside}/escaped", f"/{outside}/escaped", f"a1/..{outside}/escaped", "%2e%2e/%2e%2e/" + NOWHERE,
               "..\u2215" + NOWHERE, "%2E%2E", "..%00", "%00", "%2F", "a%2Fb", "%c0%ae%c0%ae/x", "\uff0e\uff0e/x"]
     names += [".gigafetch/socket", ".gigafetch/lock", ".gigafetch/failed.jsonl", "./.gigafetch/ledger",
               ".gigafetch//ledger", "/.gigafetch/ledger", "x/../.gigafetch/ledger", ".GIGAFETCH/ledger",
               "%2Egigafetch/ledger", "%2egigafetch", ".gigafetch~"]
     names += [chr(c) for c in range(1, 0x20)] + [f"c{chr(c)}d/e{chr(c)}" for c in (1, 9, 10, 13, 27, 31, 127)]
-    names += ["n" * 255, "n" * 256, "n" * 1000, "m/" * 100 + "x", "\u00e9" * 127, "\u00e9" * 128, "%41" * 51, "%41" * 64,
-              "\n" * 85, "\n" * 86, "k/" * 2047 + "x", "k/" * 2048 + "x", "z" * 4096, "z" * 4097, "\U0001f600" * 70,
-              "long/" + "w" * 255 + "/x", "long/" + "w" * 256 + "/x", "t" * 254 + "~", "~" * 300, "%4" * 200]
+    names += ["n" * 255, "n" * 256, "n" * 1000, "m/" * 100 + "x", "\u00e9" * 127, "\u00e9" * 128, "%41" * 51,
+              "%41" * 64, "\n" * 85, "\n" * 86, "k/" * 2047 + "x", "k/" * 2048 + "x", "z" * 4096, "z" * 4097,
+              "\U0001f600" * 70, "long/" + "w" * 255 + "/x", "long/" + "w" * 256 + "/x",
+              "t" * 254 + "~", "~" * 300, "%4" * 200]
     names += ["", "\0", "nul\0in", "\0/x", "in/\0"]
     names += ["//x", "///", "x///y", "x//", "y/./", "z/..", "...//...", "/./x", "/../x", "q/ /r", " /s", "u/ "]
     names += [f"rest-{c}-{c}{c}" for c in "!$&'()*,;:=@[]{}|^`<>"]
@@ -180,9 +182,9 @@ def test_ls_prints_names_as_they_are_but_for_what_would_break_a_line(out):
 
 
 def test_ls_keeps_the_order_of_the_listing_for_names_of_any_length():
-    names = ["a", "b" * 5000, "c", "b" * 5000, "d"]
+    names = ["a", "b" * 5000, "c", "d"]
     with RawServer({}, {None: page(names)}) as server:
-        assert run("ls", server.url).out.splitlines() == [names[0], names[1], names[2], names[4]]
+        assert run("ls", server.url).out.splitlines() == names
 
 
 def test_ls_to_a_terminal_shows_nothing_that_a_terminal_obeys():

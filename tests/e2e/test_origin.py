@@ -67,7 +67,7 @@ def test_what_is_not_in_the_catalogue_is_not_found():
     with Origin("--files", 10) as origin:
         answers = bodies(talk(origin, b"".join(get(f"/get/{stranger}") for stranger in strangers)))
         assert [status for status, _ in answers] == [404] * len(strangers)
-        bad = ["/list?next-marker=n10", "/list?next-marker=x", "/list?next-marker=n-1", "/list?next-marker=", "/list?x=y"]
+        bad = ["/list?next-marker=" + marker for marker in ("n10", "x", "n-1", "")] + ["/list?x=y"]
         assert [status for status, _ in bodies(talk(origin, b"".join(map(get, bad))))] == [400] * len(bad)
         assert [status for status, _ in bodies(talk(origin, get("/") + get("/listx")))] == [404, 404]
         assert talk(origin, b"POST /list HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 405")

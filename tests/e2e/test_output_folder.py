@@ -1,4 +1,4 @@
-"""Where the files go: what is missing, in the way, full, or somebody else's is refused and said, and nothing is harmed."""
+"""Where the files go: what is missing, in the way, full, or somebody else's is refused, and nothing is harmed."""
 import os
 import socket
 import stat
@@ -37,7 +37,8 @@ def test_only_the_last_part_of_the_folder_is_made(server, tmp_path):
 
 def test_the_umask_holds_for_files_and_folders(server, out):
     fetch(server.url, out, "--workers", 1, umask=0o027)
-    assert [stat.S_IMODE((out / path).stat().st_mode) for path in ("", "a", "sub", "sub/c")] == [0o750, 0o640, 0o750, 0o640]
+    modes = {path: stat.S_IMODE((out / path).stat().st_mode) for path in ("", "a", "sub", "sub/c")}
+    assert modes == {"": 0o750, "a": 0o640, "sub": 0o750, "sub/c": 0o640}
 
 
 def test_a_relative_path_is_meant_from_here(server, tmp_path):
@@ -259,7 +260,8 @@ class SmallFileSystem:
         mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(at)]
         if os.geteuid() == 0 and subprocess.run(mount, stderr=subprocess.DEVNULL).returncode == 0:
             return
-        self.keeper = subprocess.Popen(["unshare", "-Urm", "sh", "-c", '"$@" && echo mounted && exec cat', "sh", *mount],
+        hold = ["sh", "-c", '"$@" && echo mounted && exec cat', "sh", *mount]
+        self.keeper = subprocess.Popen(["unshare", "-Urm", *hold],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.keeper.stdout.readline() == b"mounted\n", "neither root nor user namespaces"
         self.prefix = ["nsenter", "-t", str(self.keeper.pid), "-U", "-m", "--preserve-credentials"]

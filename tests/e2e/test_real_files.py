@@ -1,4 +1,4 @@
-"""Real files from a real server: what nginx serves of this host's headers and documentation comes over byte for byte."""
+"""Real files from a real server: nginx serves this host's headers and documentation, copied byte for byte."""
 import os
 from pathlib import Path
 

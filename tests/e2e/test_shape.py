@@ -91,9 +91,10 @@ def test_killed_workers_are_replaced_and_every_file_arrives(out):
             stored = 0
             for index in (0, 7, 15, 3, 0, 9):
                 stored = stored_some(out, more_than=stored)
-                victim = at_work(run.pid, WORKERS)[f"gigafetch:w{index:02}"]
+                name = f"gigafetch:w{index:02}"
+                victim = at_work(run.pid, WORKERS)[name]
                 os.kill(victim, signal.SIGKILL)
-                wait_until(lambda: at_work(run.pid, WORKERS)[f"gigafetch:w{index:02}"] != victim, "another in its place")
+                wait_until(lambda: at_work(run.pid, WORKERS)[name] != victim, "another in its place")
             summary = run.ended(code=0).says("worker 0 (pid", "killed by signal 9", "forked again").summary
     assert (summary["listed"], summary["stored"], summary["duplicates"]) == (files, files, 0)
     assert stored_files(out) == catalogue.files(files)

@@ -10,10 +10,10 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import Running, dead_letters, fetch, run, verify
+from command import QUIET, Running, dead_letters, fetch, run, verify
 from layouts import stored_files
 from processes import at_work, children, is_alive, wait_until
-from raw_server import HANG, RawServer, answer, page
+from raw_server import HANG, RawServer, answer
 
 FILES = 2000
 WORKERS = 4
@@ -29,8 +29,8 @@ def slow_origin():
 @contextlib.contextmanager
 def started(url, out, *options, connections=8):
     """A run that has stored something, in a session of its own."""
-    with Running("fetch", "--workers", WORKERS, "--connections", connections, "--json", "--progress", "none", *options,
-                 url, out, start_new_session=True) as run:
+    with Running("fetch", *QUIET, "--workers", WORKERS, "--connections", connections, *options, url, out,
+                 start_new_session=True) as run:
         at_work(run.pid, WORKERS)
         wait_until(lambda: next(out.glob("file*"), None), "a file stored")
         yield run
@@ -95,7 +95,8 @@ def test_a_signal_ends_a_run_that_has_nothing_yet(what, out):
         server.on_list(answer(b"", "503 Busy") if what == "retrying" else HANG)
         url = server.url if what != "connecting" else "http://127.0.0.1:9"
         with Running("fetch", "--workers", 2, "--json", "--retries", 1000, url, out) as run:
-            wait_until(lambda: server.requests or what == "connecting" and (out / ".gigafetch/socket").exists(), "begun")
+            begun = (out / ".gigafetch" / "socket").exists if what == "connecting" else lambda: server.requests
+            wait_until(begun, "begun")
             run.signal(signal.SIGTERM)
             assert run.ended(code=4, seconds=10).summary["stored"] == 0
 
@@ -143,7 +144,8 @@ def test_a_lock_whose_owner_is_dead_is_waited_for(reaped, out):
 
 def test_verify_and_ls_end_on_a_signal_too(slow_origin, out):
     fetch(slow_origin.url, out, "--workers", WORKERS, "--pipeline", 16)
-    with Running("verify", "--content", "--workers", WORKERS, "--connections", 1, "--json", slow_origin.url, out) as checking:
+    options = ["--content", "--workers", WORKERS, "--connections", 1]
+    with Running("verify", *options, slow_origin.url, out) as checking:
         at_work(checking.pid, WORKERS)
         checking.signal(signal.SIGTERM)
         checking.ended(code=4, seconds=10)

@@ -106,7 +106,9 @@ def test_large_files_of_the_origin_are_those_of_its_formula(out):
 
 
 @DEPTHS
-@pytest.mark.parametrize("listing", [b'{"FileNames": []}', b'{"FileNames":null}', b'{"FileNames":[],"NextMarker":null}'])
+@pytest.mark.parametrize("listing", [
+    b'{"FileNames": []}', b'{"FileNames":null}', b'{"FileNames":[],"NextMarker":null}',
+])
 def test_no_files_is_a_whole_copy_too(depth, listing, out):
     with RawServer().on_list(answer(listing)) as server:
         summary = fetch(server.url, out, "--workers", 16, "--pipeline", depth).summary

@@ -305,6 +305,17 @@ TEST_CASE("a page that comes at a later try is taken, and the next one has all i
                                       "/list?next-marker=m1", "/list?next-marker=m1"});
 }
 
+TEST_CASE("a long error page is not read to its end") {
+  Scene scene([](Peer& peer, const std::string&) {
+    if (peer.number > 1) return peer.send(ok(page({"a"})));
+    peer.send(response("503 Busy", "", std::string(64 * 1024 * 1024, 'e')));
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  CHECK(scene.lister->retries() == 1);
+  CHECK(scene.server.peers[0]->socket->unsent() > 0);
+}
+
 TEST_CASE("a body that is no listing ends it, with the page and how it begins") {
   for (const std::string& body :
        {std::string("<html><body>Welcome</body></html>"), std::string(""), std::string("[]"),

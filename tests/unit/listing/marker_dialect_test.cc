@@ -205,6 +205,15 @@ TEST_CASE("FileNames that is not a list of strings is refused") {
   check_refused(R"({"NextMarker":"m"})");
 }
 
+TEST_CASE("a page that is no page is refused before its marker can be followed") {
+  for (std::string bytes : Names{R"({"NextMarker":"m"})", R"({"error":"no","NextMarker":"m"})",
+                                 R"({"NextMarker":"m","FileNames":["a")",
+                                 R"({"NextMarker":"m","FileNames":["a"]}{})"}) {
+    CAPTURE(bytes);
+    CHECK_FALSE(shared().open_page(bytes).next_marker().ok());
+  }
+}
+
 TEST_CASE("a list of names with a broken separator is refused") {
   for (const std::string names :
        {"[\"a\",]", "[,\"a\"]", "[\"a\",,\"b\"]", "[\"a\" \"b\"]", "[\"a\"\"b\"]", "[\"a\":\"b\"]",

@@ -46,7 +46,7 @@ TEST_CASE("a literal IPv4 or IPv6 address is read and written back") {
 TEST_CASE("what is not an address is refused, and shown without control bytes") {
   for (const char* host :
        {"", "localhost", "1.2.3", "1.2.3.4.5", "256.1.1.1", "[::1]", "::1::2", "1.2.3.4 "}) {
-    CAPTURE(host);
+    CAPTURE(std::string(host));
     const Result<SocketAddress> refused = address_of_literal(host, 80);
     REQUIRE_FALSE(refused);
     CHECK(refused.failure().code == ErrorCode::usage);

@@ -300,7 +300,7 @@ TEST_CASE("closure: a response that cannot be delimited safely") {
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "garbage\r\n\r\n",
         "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 999 What\r\n\r\n"}) {
-    CAPTURE(bad);
+    CAPTURE(std::string(bad));
     Scene scene([&](Peer& peer, const std::string& target) {
       if (target == "/b") peer.send(ok("a") + bad);
     });

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/temp_folder.h"
 #include "net/drive.h"
 #include "net/raw_socket.h"
 
@@ -116,7 +117,7 @@ TEST_CASE("many clients are served beside each other") {
 TEST_CASE("what is no request is answered 400, behind the requests before it, and the end") {
   for (const char* garbage : {"garbage\r\n\r\n", "GET\r\n\r\n", "GET /x HTTP/9.9\r\n\r\n",
                               "\x16\x03\x01\x02\x00\x01\x00\x01"}) {
-    CAPTURE(garbage);
+    CAPTURE(std::string(garbage));
     Scene scene;
     auto client = scene.client();
     client->send(get("/good") + garbage);
@@ -274,6 +275,28 @@ TEST_CASE("a client that sends on while its replies wait for the lag is not read
   }
   CHECK(scene.echo.gets > 0);
   CHECK_MESSAGE(scene.echo.gets < kRequests / 2, "replies are heaped up without a bound");
+}
+
+TEST_CASE("a client that goes away while it is not read from is let go") {
+  Scene scene;
+  scene.echo.big = 8 * 1024 * 1024;
+  auto warm_up = scene.client();
+  warm_up->send(get("/a"));
+  REQUIRE(scene.until([&] { return !warm_up->received.empty(); }));
+  const size_t before = open_descriptors();
+  for (int i = 0; i < 5; ++i) {
+    auto client = scene.client();
+    client->set_reading(false);
+    client->send(get("/big"));
+    const size_t asked = scene.echo.targets.size();
+    REQUIRE(scene.until([&] { return scene.echo.targets.size() > asked; }));
+    run_what_is_there(scene.loop);
+    client->reset();
+  }
+  for (int turn = 0; turn < 100 && open_descriptors() > before; ++turn) {
+    run_what_is_there(scene.loop);
+  }
+  CHECK(open_descriptors() == before);
 }
 
 TEST_CASE("a big reply in front of a close goes out whole") {

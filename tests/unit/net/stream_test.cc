@@ -279,7 +279,6 @@ TEST_CASE("a socket that cannot be used is refused, and the stream stays closed"
   CHECK(stream.is_closed());
   auto [ours, theirs] = socket_pair();
   CHECK(stream.adopt_unix(std::move(ours)));
-  loop.stop();
   CHECK(owner.ended == 0);
 }
 
@@ -475,6 +474,23 @@ TEST_CASE("a peer that goes while a backlog is on its way ends the stream once")
   CHECK(pair.owner.ended == 1);
   CHECK(pair.owner.drained == 0);
   CHECK(pair.stream.backlog() == 0);
+}
+
+TEST_CASE("a peer that goes while a backlog is on its way is told to a paused stream too") {
+  // Reading, which would tell it, is off; the write that fails is all there is to go by.
+  Loop loop;
+  TcpPair pair(loop);
+  REQUIRE(pair.peer);
+  pair.peer->set_reading(false);
+  pair.stream.write(pattern(kMuch));
+  pair.stream.pause();
+  run_what_is_there(loop);
+  REQUIRE(pair.stream.backlog() > 0);
+  pair.peer->reset();
+  for (int turn = 0; turn < 100 && pair.owner.ended == 0; ++turn) {
+    run_what_is_there(loop);
+  }
+  CHECK(pair.owner.ended == 1);
 }
 
 TEST_CASE("a stream may be destroyed with a backlog, a connection under way, or while reading") {

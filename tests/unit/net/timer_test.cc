@@ -16,38 +16,6 @@ using gigafetch::testing::run_until;
 using gigafetch::testing::run_what_is_there;
 using gigafetch::testing::socket_pair;
 
-TEST_CASE("a loop's time is that of the monotonic clock") {
-  Loop loop;
-  const TimePoint before = monotonic_now();
-  uv_update_time(loop.uv());
-  const TimePoint after = monotonic_now();
-  // libuv may read the coarse clock, which lags by a tick.
-  CHECK(loop.now() >= before - Millis(50));
-  CHECK(loop.now() <= after);
-}
-
-TEST_CASE("run returns when nothing is left to wait for") {
-  Loop loop;
-  loop.run();
-  CHECK(true);
-}
-
-TEST_CASE("stop makes run return with timers still set, and run can go on behind it") {
-  Loop loop;
-  int first = 0, second = 0;
-  Timer stopping(loop, [&] {
-    ++first;
-    loop.stop();
-  });
-  Timer later(loop, [&] { ++second; });
-  stopping.start(Millis(0));
-  later.start(Millis(1));
-  loop.run();
-  CHECK(first == 1);
-  loop.run();
-  CHECK(second == 1);
-}
-
 TEST_CASE("a timer fires once, and is inactive from then on") {
   Loop loop;
   int fired = 0;

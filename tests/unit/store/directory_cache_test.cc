@@ -159,14 +159,18 @@ TEST_CASE("no more descriptors are held than the capacity says") {
 TEST_CASE("the least recently used folder makes room") {
   const TempFolder root;
   DirectoryCache cache(root.fd(), 2, Missing::create);
-  int first = -1, again = -1, other = -1;
-  REQUIRE(cache.get("a", first).ok());
-  REQUIRE(cache.get("b", other).ok());
-  REQUIRE(cache.get("a", again).ok());
-  CHECK(again == first);
-  REQUIRE(cache.get("c", other).ok());  // b goes
-  REQUIRE(cache.get("a", again).ok());
-  CHECK(again == first);
+  int fd = -1;
+  for (const std::string path : {"a", "b", "a", "c"})
+    REQUIRE(cache.get(path, fd).ok());
+  // What is still held is not made again when it is gone from its place.
+  fs::rename(root / "a", root / "a moved");
+  fs::rename(root / "b", root / "b moved");
+  fs::rename(root / "c", root / "c moved");
+  REQUIRE(cache.get("a", fd).ok());
+  CHECK(is_folder(fd, root / "a moved"));
+  REQUIRE(cache.get("c", fd).ok());
+  CHECK(is_folder(fd, root / "c moved"));
+  check_got(cache, root, "b");
 }
 
 TEST_CASE("a removed folder is made again once it is forgotten") {

@@ -71,7 +71,7 @@ bool is_lower_hex(char c) {
 // "hh/hh/", folders that end in '~', a file that does not.
 bool has_fanout_shape(std::string_view path) {
   if (path.size() < 7 || path[2] != '/' || path[5] != '/') return false;
-  for (const size_t at : {0, 1, 3, 4}) {
+  for (const size_t at : {0u, 1u, 3u, 4u}) {
     if (!is_lower_hex(path[at])) return false;
   }
   for (size_t slash = path.find('/', 6); slash != path.npos; slash = path.find('/', slash + 1)) {

@@ -433,6 +433,26 @@ TEST_CASE("a silent origin costs an attempt, and only the name that was being an
   CHECK(scene.client.failures.at("f0").attempts == 1);
 }
 
+TEST_CASE("a connection that is not answered is given up in time, and is no failure of a file") {
+  Settings settings = quick_settings();
+  settings.connections = 1;
+  settings.retries = 0;
+  settings.connect_timeout = Millis(50);
+  Scene scene(answer, settings);
+  // A listener whose queue is full drops what comes: one client fills a queue of one.
+  uint16_t port = 0;
+  const UniqueFd full = bound_socket(port);
+  REQUIRE(::listen(full.get(), 0) == 0);
+  UniqueFd filler = connect_client(port);
+  REQUIRE(filler);
+  scene.settings.origin.port = port;
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return !scene.fetcher->trouble().empty(); }));
+  CHECK(scene.fetcher->trouble().find("timed out") != std::string::npos);
+  CHECK(scene.client.calls == 0);
+  CHECK(scene.fetcher->counters().requests == 0);
+}
+
 TEST_CASE("an idle connection is not given up for its silence") {
   Settings settings = quick_settings();
   settings.connections = 1;
