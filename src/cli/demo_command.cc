@@ -154,9 +154,7 @@ Result<ExitStatus> run_demo(const DemoOptions& options) {
 ExitStatus demo_command(const DemoOptions& options) {
   init_log(LogLevel::warning, "gigafetch");
   const Result<ExitStatus> status = run_demo(options);
-  if (status) return status.value();
-  print_error(status.failure().text);
-  return exit_status_of(status.failure().code);
+  return status ? status.value() : finish(status.failure());
 }
 
 }  // namespace gigafetch::cli

@@ -123,13 +123,7 @@ Result<Summary> fetch(const FetchOptions& options) {
 
 ExitStatus fetch_command(const FetchOptions& options) {
   init_log(options.report.log_level, "gigafetch");
-  Result<Summary> summary = fetch(options);
-  if (!summary) {
-    print_error(summary.failure().text);
-    return exit_status_of(summary.failure().code);
-  }
-  print_summary(*summary, options.report.json);
-  return summary->report.exit;
+  return finish(fetch(options), options.report.json);
 }
 
 }  // namespace gigafetch::cli

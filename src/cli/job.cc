@@ -17,6 +17,8 @@ namespace gigafetch::cli {
 namespace {
 
 constexpr size_t kMaxTokenBytes = 16 * 1024;
+// Of --rate, for pages: enough wherever a page has ten names or more.
+constexpr double kListingShare = 0.1;
 
 Millis milliseconds(double seconds) {
   return Millis(static_cast<int64_t>(seconds * 1000));
@@ -95,7 +97,9 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
   settings.retries = origin.retries;
   settings.connect_timeout = listing.connect_timeout;
   settings.stall_timeout = listing.stall_timeout;
-  settings.rate = worker.rate / job.workers;
+  // The cap holds over all processes, so each gets a share that is its own.
+  settings.rate = worker.rate * (1 - kListingShare) / job.workers;
+  job.coordinator.listing.rate = worker.rate * kListingShare;
 
   const uint64_t descriptors = supervisor::raise_descriptor_limit();
   settings.connections = supervisor::connections_within(descriptors, worker.connections);

@@ -13,10 +13,7 @@ namespace gigafetch::cli {
 ExitStatus ls_command(const ListOptions& options) {
   init_log(options.report.log_level, "gigafetch");
   Result<coordinator::ListingSettings> settings = listing_settings(options.origin);
-  if (!settings) {
-    print_error(settings.failure().text);
-    return exit_status_of(settings.failure().code);
-  }
+  if (!settings) return finish(settings.failure());
   // A terminal must be kept from whatever a name holds; a pipe gets the name as it is, but for what
   // would break the line.
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
@@ -37,9 +34,7 @@ ExitStatus ls_command(const ListOptions& options) {
   if (std::fflush(stdout) != 0 && listed) {
     listed = errno_error(errno, "cannot write to standard output");
   }
-  if (listed) return ExitStatus::complete;
-  print_error(listed.failure().text);
-  return exit_status_of(listed.failure().code);
+  return listed ? ExitStatus::complete : finish(listed.failure());
 }
 
 }  // namespace gigafetch::cli

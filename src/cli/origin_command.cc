@@ -95,9 +95,7 @@ Result<void> serve(const OriginServiceOptions& options) {
 ExitStatus origin_command(const OriginServiceOptions& options) {
   init_log(LogLevel::warning, "origin");
   const Result<void> served = serve(options);
-  if (served) return ExitStatus::complete;
-  print_error(served.failure().text);
-  return exit_status_of(served.failure().code);
+  return served ? ExitStatus::complete : finish(served.failure());
 }
 
 }  // namespace gigafetch::cli

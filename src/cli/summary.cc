@@ -93,6 +93,17 @@ void print_summary(const Summary& summary, bool json) {
   std::fflush(stdout);
 }
 
+ExitStatus finish(const Error& failure) {
+  print_error(failure.text);
+  return exit_status_of(failure.code);
+}
+
+ExitStatus finish(const Result<Summary>& summary, bool json) {
+  if (!summary) return finish(summary.failure());
+  print_summary(summary.value(), json);
+  return summary.value().report.exit;
+}
+
 void print_error(std::string_view text) {
   fmt::print(stderr, "gigafetch: {}\n", text);
 }

@@ -30,10 +30,15 @@ std::string with_unit(uint64_t bytes);
 // "1.5 s", "3 min 20 s", "5 h 3 min"
 std::string as_duration(double seconds);
 
-// Prints to standard output: the summary in one of both forms.
+// Prints the summary to standard output, in one of both forms.
 void print_summary(const Summary& summary, bool json);
 
 // Prints "gigafetch: TEXT" to standard error.
 void print_error(std::string_view text);
+
+// The end of a command: prints the error, and gives the exit status that it has.
+ExitStatus finish(const Error& failure);
+// The same with a summary, which is printed.
+ExitStatus finish(const Result<Summary>& summary, bool json);
 
 }  // namespace gigafetch::cli

@@ -176,13 +176,7 @@ Result<Summary> verify(const VerifyOptions& options) {
 
 ExitStatus verify_command(const VerifyOptions& options) {
   init_log(options.report.log_level, "gigafetch");
-  Result<Summary> summary = verify(options);
-  if (!summary) {
-    print_error(summary.failure().text);
-    return exit_status_of(summary.failure().code);
-  }
-  print_summary(*summary, options.report.json);
-  return summary->report.exit;
+  return finish(verify(options), options.report.json);
 }
 
 }  // namespace gigafetch::cli

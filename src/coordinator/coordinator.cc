@@ -245,7 +245,7 @@ class Coordinator final : private Lister::Client,
 
   void take_counters(WorkerLink& link, const wire::WorkerCounters& counters) {
     wire::WorkerCounters& last = counters_[link.holder()];
-    if (counters.responses > last.responses) watch_.alive();
+    if (counters.responses + counters.received > last.responses + last.received) watch_.alive();
     last = counters;
   }
 

@@ -6,6 +6,7 @@
 
 #include "base/escape.h"
 #include "base/log.h"
+#include "http/status.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -14,16 +15,6 @@ constexpr Millis kFirstRetry{100};
 constexpr Millis kLongestRetry{5'000};
 constexpr uint32_t kMaxEmptyPages = 10'000;
 constexpr uint32_t kTriesPerLookup = 8;
-
-bool is_passing(int status) {
-  return status == 408 || status == 425 || status == 429 ||
-         (status >= 500 && status != 501 && status != 505);
-}
-
-Millis sweep_period(const ListingSettings& settings) {
-  return std::clamp(std::min(settings.stall_timeout, settings.connect_timeout) / 8, Millis(10),
-                    Millis(1000));
-}
 
 }  // namespace
 
@@ -39,7 +30,11 @@ Lister::Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialec
       resolver_(loop),
       connection_(loop, *this),
       retry_timer_(loop, [this] { ask(); }),
-      sweep_(loop, sweep_period(settings), [this](TimePoint since) { sweep(since); }) {}
+      rate_limit_(settings.rate, loop.now()),
+      sweep_(
+          loop,
+          net::StallSweep::period_for(std::min(settings.stall_timeout, settings.connect_timeout)),
+          [this](TimePoint since) { sweep(since); }) {}
 
 void Lister::start() {
   state_ = State::asking;
@@ -63,8 +58,10 @@ void Lister::ask() {
   page_whole_ = false;
   refusal_.reset();
   passing_failure_.clear();
-  if (connection_.is_open()) return send_request();
-  if (connection_.is_closed()) connect();
+  if (connection_.is_closed()) return connect();
+  if (!connection_.is_open()) return;
+  if (!rate_limit_.take(loop_.now())) return retry_timer_.start(rate_limit_.wait());
+  send_request();
 }
 
 void Lister::connect() {
@@ -115,7 +112,7 @@ bool Lister::on_head(const http::ResponseHead& head) {
   client_.on_origin_alive();
   if (head.status != 200) {
     std::string text = fmt::format("the origin answered {} to {}", head.status, page_name());
-    if (is_passing(head.status)) {
+    if (http::is_passing(head.status)) {
       passing_failure_ = std::move(text);
       return true;
     }

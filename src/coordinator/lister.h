@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/backoff.h"
+#include "base/rate_limit.h"
 #include "coordinator/settings.h"
 #include "listing/dialect.h"
 #include "listing/loop_detector.h"
@@ -97,6 +98,7 @@ class Lister final : private net::HttpConnection::Handler {
   size_t address_index_ = 0;
   net::HttpConnection connection_;
   net::Timer retry_timer_;
+  RateLimit rate_limit_;
   net::StallSweep sweep_;
   uint32_t tries_ = 0;          // of this page, charged
   uint32_t away_failures_ = 0;  // connections that failed, in a row

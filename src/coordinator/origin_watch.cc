@@ -34,9 +34,9 @@ void OriginWatch::trouble(const std::string& text) {
 void OriginWatch::check() {
   if (!patience_.exhausted(loop_.now())) return;
   timer_.stop();
-  on_given_up_(fmt::format("{} has not answered for {} s{}{}", origin_,
-                           patience_.allowed() / Millis(1000), trouble_.empty() ? "" : ": ",
-                           trouble_));
+  on_given_up_(fmt::format("{} has not answered for {} s{}{}; check the URL and the service",
+                           origin_, patience_.allowed() / Millis(1000),
+                           trouble_.empty() ? "" : ": ", trouble_));
 }
 
 }  // namespace gigafetch::coordinator

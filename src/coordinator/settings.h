@@ -25,6 +25,7 @@ struct ListingSettings {
   uint32_t retries = 5;  // tries after the first, per page
   Millis connect_timeout{10'000};
   Millis stall_timeout{30'000};
+  double rate = 0;  // pages asked for a second, at most; 0: no limit
 };
 
 struct Settings {

@@ -2,19 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
-#include "base/escape.h"
+#include "http/text.h"
 
 namespace gigafetch::http {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 // token, RFC 9110 section 5.6.2
 bool is_token(std::string_view text) {
@@ -25,15 +17,10 @@ bool is_token(std::string_view text) {
   });
 }
 
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 template <size_t N>
-bool is_one_of(std::string_view name, const std::array<std::string_view, N>& names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
+bool is_one_of(std::string_view name, const std::array<std::string_view, N>& lower_case_names) {
+  return std::any_of(lower_case_names.begin(), lower_case_names.end(),
+                     [&](std::string_view other) { return equals_ignoring_case(name, other); });
 }
 
 }  // namespace
@@ -56,13 +43,13 @@ Result<Header> parse_header_option(std::string_view text) {
   constexpr std::array<std::string_view, 8> kOwn = {
       "host",  "connection", "keep-alive", "content-length", "transfer-encoding", "accept-encoding",
       "range", "expect"};
-  if (is_one_of(lower(name), kCredentials)) {
+  if (is_one_of(name, kCredentials)) {
     return error(ErrorCode::usage,
                  "--header '{}' would show a credential in the process list; put the token in a "
                  "file and use --bearer-file",
                  name);
   }
-  if (is_one_of(lower(name), kOwn)) {
+  if (is_one_of(name, kOwn)) {
     return error(ErrorCode::usage, "--header '{}' is set by gigafetch itself; leave it out", name);
   }
   return Header{std::string(name), std::string(value)};

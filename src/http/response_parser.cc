@@ -1,30 +1,12 @@
 #include "http/response_parser.h"
 
-#include <cstring>
+#include "http/text.h"
 
 namespace gigafetch::http {
 namespace {
 
 ResponseParser* self(llhttp_t* parser) {
   return static_cast<ResponseParser*>(parser->data);
-}
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool equals_ignoring_case(std::string_view text, std::string_view lower_case) {
-  if (text.size() != lower_case.size()) return false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (lower(text[i]) != lower_case[i]) return false;
-  }
-  return true;
 }
 
 // "Name: value" as a fetcher would write it: nothing but a colon and at most one space between.
@@ -164,7 +146,7 @@ int ResponseParser::on_field_bytes(const char* at, size_t length) {
     }
   }
   for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i)
-    name_[name_length_++] = lower(at[i]);
+    name_[name_length_++] = to_lower(at[i]);
   name_end_ = offset_of(at) + length;
   return count_head_bytes(length);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/escape.h"
+#include "http/text.h"
 
 namespace gigafetch::http {
 namespace {
@@ -23,9 +24,8 @@ std::string text_of(const UriTextRangeA& range) {
 }
 
 std::string lower(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
+  for (char& c : text)
+    c = to_lower(c);
   return text;
 }
 

@@ -11,8 +11,8 @@ namespace gigafetch::net {
 namespace {
 
 constexpr int kBacklog = 4096;
-// A client that leaves this much unread is not read from until it has caught up.
-constexpr size_t kMaxBacklog = 1024 * 1024;
+// A client with this much on its way to it is not read from until it has caught up.
+constexpr size_t kMaxUnsent = 1024 * 1024;
 
 }  // namespace
 
@@ -42,9 +42,11 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
       send(replies_, after_);
       replies_.clear();
     } else {
+      delayed_bytes_ += replies_.size();
       delayed_.push_back({server_.loop_.now() + server_.lag_, std::move(replies_), after_});
       replies_ = {};
       if (delayed_.size() == 1) start_timer();
+      read_or_pause();
     }
   }
 
@@ -67,18 +69,23 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
       if (stream_.backlog() == 0) stream_.shutdown();
       return;
     }
-    if (stream_.backlog() > kMaxBacklog) {
-      paused_ = true;
+    read_or_pause();
+  }
+
+  void read_or_pause() {
+    const bool full = stream_.backlog() + delayed_bytes_ > kMaxUnsent;
+    if (full == paused_) return;
+    paused_ = full;
+    if (full) {
       stream_.pause();
+    } else {
+      stream_.resume();
     }
   }
 
   void on_drained() override {
     if (closing_) return stream_.shutdown();
-    if (paused_) {
-      paused_ = false;
-      stream_.resume();
-    }
+    read_or_pause();
   }
 
   void on_ended(int) override { server_.remove(this); }
@@ -92,6 +99,7 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
     while (!delayed_.empty() && delayed_.front().due <= server_.loop_.now()) {
       const Delayed reply = std::move(delayed_.front());
       delayed_.pop_front();
+      delayed_bytes_ -= reply.bytes.size();
       send(reply.bytes, reply.after);
       if (reply.after != AfterReply::keep) return;
     }
@@ -106,6 +114,7 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
   bool paused_ = false;
   bool closing_ = false;
   std::deque<Delayed> delayed_;
+  size_t delayed_bytes_ = 0;
   std::unique_ptr<Timer> timer_;
 };
 

@@ -1,6 +1,7 @@
 // Timer: calls a function once or again and again. Loop thread only.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 
 #include "net/loop.h"
@@ -32,6 +33,11 @@ class Timer {
 // had arrived by then.
 class StallSweep {
  public:
+  // How often to sweep so that a silence of `timeout` is noticed soon after.
+  static Millis period_for(Millis timeout) {
+    return std::clamp(timeout / 8, Millis(10), Millis(1000));
+  }
+
   // `on_sweep` gets the time at which the period ended, before that poll.
   StallSweep(Loop& loop, Millis period, std::function<void(TimePoint)> on_sweep);
   ~StallSweep();

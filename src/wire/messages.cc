@@ -19,6 +19,7 @@ void put_counters(std::string& out, const WorkerCounters& counters) {
   put_le<uint64_t>(out, counters.requests);
   put_le<uint64_t>(out, counters.retries);
   put_le<uint64_t>(out, counters.responses);
+  put_le<uint64_t>(out, counters.received);
 }
 
 WorkerCounters take_counters(PayloadReader& in) {
@@ -26,6 +27,7 @@ WorkerCounters take_counters(PayloadReader& in) {
   counters.requests = in.take<uint64_t>();
   counters.retries = in.take<uint64_t>();
   counters.responses = in.take<uint64_t>();
+  counters.received = in.take<uint64_t>();
   return counters;
 }
 

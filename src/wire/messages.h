@@ -48,7 +48,8 @@ struct BatchView {
 struct WorkerCounters {
   uint64_t requests = 0;   // requests sent
   uint64_t retries = 0;    // of those, the ones after a failed attempt
-  uint64_t responses = 0;  // whole responses of any status: signs of life of the origin
+  uint64_t responses = 0;  // whole responses of any status
+  uint64_t received = 0;   // bytes of their bodies, and of those under way
 };
 
 // Worker to coordinator: a batch, or on a drain the part of it that was begun, is settled. Every

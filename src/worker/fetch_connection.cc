@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/escape.h"
+#include "http/status.h"
 
 namespace gigafetch::worker {
 namespace {
@@ -14,11 +15,6 @@ constexpr size_t kSmallBody = 64 * 1024;
 constexpr uint64_t kMaxDiscard = 256 * 1024;
 // A longer Retry-After is cut to this.
 constexpr int64_t kMaxRetryAfterSeconds = 300;
-
-bool is_passing(int status) {
-  return status == 408 || status == 425 || status == 429 ||
-         (status >= 500 && status != 501 && status != 505);
-}
 
 // delay-seconds of RFC 9110 section 10.2.3; a date counts as no statement.
 Millis retry_after(std::string_view value) {
@@ -68,7 +64,9 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
       failure.cause = FailureClass::http_status;
       failure.text = fmt::format("the origin answered {}", head.status);
     }
-    begin_discarding(std::move(failure), is_passing(head.status), retry_after(head.retry_after));
+    begin_discarding(std::move(failure));
+    if (http::is_passing(head.status)) retry_ = Retry::charged;
+    at_least_ = retry_after(head.retry_after);
     return true;
   }
   FileFailure failure;
@@ -77,13 +75,13 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
     failure.cause = FailureClass::content_encoding;
     failure.text =
         fmt::format("Content-Encoding '{}' was not asked for", printable(head.content_encoding));
-    begin_discarding(std::move(failure), false, Millis(0));
+    begin_discarding(std::move(failure));
     return true;
   }
   if (head.has_length && head.length > max_file_size_) {
     failure.cause = FailureClass::too_large;
     failure.text = fmt::format("{} bytes, --max-file-size is {}", head.length, max_file_size_);
-    begin_discarding(std::move(failure), false, Millis(0));
+    begin_discarding(std::move(failure));
     return head.length <= kMaxDiscard;
   }
   verdict_ = Verdict::storing;
@@ -92,12 +90,13 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
 }
 
 bool FetchConnection::on_body(std::string_view piece) {
+  owner_.on_received(piece.size());
   body_bytes_ += piece.size();
   if (verdict_ == Verdict::discarding) return body_bytes_ <= kMaxDiscard;
   if (body_bytes_ > max_file_size_) {
     FileFailure failure{FailureClass::too_large, 200, 0,
                         fmt::format("over --max-file-size {}", max_file_size_)};
-    begin_discarding(std::move(failure), false, Millis(0));
+    begin_discarding(std::move(failure));
     return body_bytes_ <= kMaxDiscard;
   }
   if (writer_) {
@@ -125,12 +124,11 @@ bool FetchConnection::spill(std::string_view piece) {
   return status.ok() || store_failed(status);
 }
 
-void FetchConnection::begin_discarding(FileFailure failure, bool passing, Millis at_least) {
+void FetchConnection::begin_discarding(FileFailure failure) {
   verdict_ = Verdict::discarding;
   failure_ = std::move(failure);
-  passing_ = passing;
-  uncharged_ = false;
-  at_least_ = at_least;
+  retry_ = Retry::never;
+  at_least_ = Millis(0);
   writer_.reset();
   partial_.clear();
   whole_ = {};
@@ -139,13 +137,13 @@ void FetchConnection::begin_discarding(FileFailure failure, bool passing, Millis
 // The sink refused the file. True when the rest of the body may still be read.
 bool FetchConnection::store_failed(const store::StoreStatus& status) {
   FileFailure failure{status.cause(), 200, 0, status.text()};
-  begin_discarding(std::move(failure), false, Millis(0));
+  begin_discarding(std::move(failure));
   switch (status.kind()) {
     case store::StoreStatus::Kind::busy:
-      passing_ = uncharged_ = true;
+      retry_ = Retry::uncharged;
       break;
     case store::StoreStatus::Kind::run:
-      passing_ = uncharged_ = true;
+      retry_ = Retry::uncharged;
       owner_.store_broken(status.text());
       return false;
     default:
@@ -183,17 +181,17 @@ void FetchConnection::finish_stored() {
 void FetchConnection::finish_discarded() {
   const Task task = in_flight_.pop();
   FileFailure failure = std::move(failure_);
-  const bool passing = passing_;
-  const bool uncharged = uncharged_;
+  const Retry retry = retry_;
   const Millis at_least = at_least_;
   reset_response();
-  if (uncharged) {
-    owner_.give_back(task, true);
-  } else if (passing) {
-    owner_.failed_attempt(task, std::move(failure), at_least);
-  } else {
-    failure.attempts = static_cast<uint16_t>(task.attempts + 1);
-    owner_.failed(task, std::move(failure));
+  switch (retry) {
+    case Retry::uncharged:
+      return owner_.put_off(task, failure.text);
+    case Retry::charged:
+      return owner_.failed_attempt(task, std::move(failure), at_least);
+    case Retry::never:
+      failure.attempts = static_cast<uint16_t>(task.attempts + 1);
+      return owner_.failed(task, std::move(failure));
   }
 }
 
@@ -259,7 +257,7 @@ void FetchConnection::charge_oldest(FailureClass cause, std::string text) {
 
 void FetchConnection::give_back_rest() {
   while (!in_flight_.empty())
-    owner_.give_back(in_flight_.pop(), false);
+    owner_.give_back(in_flight_.pop());
 }
 
 void FetchConnection::give_up_stalled() {

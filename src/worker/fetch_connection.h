@@ -34,6 +34,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void on_connected(FetchConnection& connection) = 0;
     // The connection is closed; its requests have been given back or settled.
     virtual void on_disconnected(FetchConnection& connection) = 0;
+    // Bytes of a body have come.
+    virtual void on_received(size_t bytes) = 0;
     // One whole response of any status has come in order.
     virtual void on_response() = 0;
     // The order of responses can no longer be trusted: pipeline less.
@@ -46,8 +48,10 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void failed(const Task& task, FileFailure failure) = 0;
     // An attempt was charged: again after a wait, or failed when it was the last.
     virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
-    // Not the file's fault: again now, or when `later`, after a wait.
-    virtual void give_back(const Task& task, bool later) = 0;
+    // Never begun: to be sent again, elsewhere.
+    virtual void give_back(const Task& task) = 0;
+    // Not the file's fault, but no time for it either: to be sent again after a wait.
+    virtual void put_off(const Task& task, std::string_view why) = 0;
     // Nothing can be stored any more.
     virtual void store_broken(std::string_view text) = 0;
   };
@@ -92,8 +96,10 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   // What the response being read comes to.
   enum class Verdict : uint8_t { waiting, storing, discarding };
+  // Whether a file whose response is discarded is asked for again.
+  enum class Retry : uint8_t { never, charged, uncharged };
 
-  void begin_discarding(FileFailure failure, bool passing, Millis at_least);
+  void begin_discarding(FileFailure failure);
   bool store_failed(const store::StoreStatus& status);
   bool spill(std::string_view piece);
   void finish_stored();
@@ -120,10 +126,9 @@ class FetchConnection final : private net::HttpConnection::Handler {
   std::string_view whole_;
   std::string partial_;
   std::unique_ptr<store::BodyWriter> writer_;
-  // When discarding: what to report, and whether another try may do better.
+  // When discarding: what to report, and what comes after.
   FileFailure failure_;
-  bool passing_ = false;
-  bool uncharged_ = false;
+  Retry retry_ = Retry::never;
   Millis at_least_{0};
 };
 

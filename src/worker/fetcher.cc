@@ -15,13 +15,10 @@ constexpr Millis kFirstAwayWait{100};
 constexpr Millis kLongestAwayWait{5'000};
 // Failed tries at an origin before its name is looked up again.
 constexpr uint32_t kTriesPerLookup = 8;
+// Files put off for one warning about it.
+constexpr uint64_t kPutOffsPerWarning = 1000;
 // The wait when this host's own descriptors or ports ran out.
 constexpr Millis kShortWait{100};
-
-Millis sweep_period(const Settings& settings) {
-  const Millis shorter = std::min(settings.stall_timeout, settings.connect_timeout);
-  return std::clamp(shorter / 8, Millis(10), Millis(1000));
-}
 
 bool is_out_of_resources(int uv_error) {
   return uv_error == UV_EADDRNOTAVAIL || uv_error == UV_EMFILE || uv_error == UV_ENFILE ||
@@ -47,7 +44,10 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       resolver_(loop),
       hold_timer_(loop, [this] { pump(); }),
       wake_timer_(loop, [this] { pump(); }),
-      sweep_(loop, sweep_period(settings), [this](TimePoint since) { sweep(since); }) {
+      sweep_(
+          loop,
+          net::StallSweep::period_for(std::min(settings.stall_timeout, settings.connect_timeout)),
+          [this](TimePoint since) { sweep(since); }) {
   connections_.reserve(settings.connections);
   FetchConnection::Owner& owner = *this;
   for (uint32_t i = 0; i < settings.connections; ++i) {
@@ -209,8 +209,8 @@ void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   arm_wake_timer();
 }
 
-void Fetcher::give_back(const Task& task, bool later) {
-  if (!later) return queue_.put_back(task);
+void Fetcher::put_off(const Task& task, std::string_view why) {
+  if (put_offs_++ % kPutOffsPerWarning == 0) log_warning("{}; trying again", why);
   queue_.put_back_at(task, loop_.now() + kShortWait);
   arm_wake_timer();
 }

@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "base/backoff.h"
+#include "base/rate_limit.h"
 #include "listing/dialect.h"
 #include "net/address.h"
 #include "net/timer.h"
 #include "worker/fetch_connection.h"
 #include "worker/pipelining.h"
-#include "worker/rate_limit.h"
 #include "worker/settings.h"
 #include "worker/task_queue.h"
 
@@ -56,6 +56,7 @@ class Fetcher final : private FetchConnection::Owner {
   void on_connect_failed(FetchConnection& connection, int uv_error) override;
   void on_connected(FetchConnection& connection) override;
   void on_disconnected(FetchConnection& connection) override;
+  void on_received(size_t bytes) override { counters_.received += bytes; }
   void on_response() override;
   void on_doubt() override { depth_.on_doubt(); }
   void on_announced_close(uint64_t responses) override {
@@ -64,7 +65,8 @@ class Fetcher final : private FetchConnection::Owner {
   void stored(const Task& task, uint64_t bytes) override;
   void failed(const Task& task, FileFailure failure) override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
-  void give_back(const Task& task, bool later) override;
+  void give_back(const Task& task) override { queue_.put_back(task); }
+  void put_off(const Task& task, std::string_view why) override;
   void store_broken(std::string_view text) override;
 
   void resolve();
@@ -99,6 +101,7 @@ class Fetcher final : private FetchConnection::Owner {
   RateLimit rate_limit_;
   wire::WorkerCounters counters_;
   std::string trouble_;
+  uint64_t put_offs_ = 0;
   uint32_t away_failures_ = 0;  // in a row, while no address accepts connections
 
   net::Resolver resolver_;

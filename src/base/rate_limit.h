@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 
-namespace gigafetch::worker {
+namespace gigafetch {
 
 class RateLimit {
  public:
@@ -36,4 +36,4 @@ class RateLimit {
   TimePoint filled_;
 };
 
-}  // namespace gigafetch::worker
+}  // namespace gigafetch
