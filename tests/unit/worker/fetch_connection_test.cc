@@ -73,6 +73,7 @@ struct Scene final : FetchConnection::Owner {
     log.push_back("disconnected");
     ++disconnected;
   }
+  void on_received(size_t bytes) override { received += bytes; }
   void on_response() override { ++responses; }
   void on_doubt() override { log.push_back("doubt"); }
   void on_announced_close(uint64_t behind) override {
@@ -93,8 +94,13 @@ struct Scene final : FetchConnection::Owner {
     at_least = wait;
     ++decided;
   }
-  void give_back(const Task& task, bool later) override {
-    log.push_back((later ? "later " : "again ") + std::string(task.name()));
+  void give_back(const Task& task) override {
+    log.push_back("again " + std::string(task.name()));
+    given_back.push_back(task);
+    ++decided;
+  }
+  void put_off(const Task& task, std::string_view) override {
+    log.push_back("later " + std::string(task.name()));
     given_back.push_back(task);
     ++decided;
   }
@@ -112,6 +118,7 @@ struct Scene final : FetchConnection::Owner {
   int disconnected = 0;
   int connect_error = 0;
   int responses = 0;
+  size_t received = 0;
   FileFailure failure;
   Millis at_least{-1};
   std::vector<Task> given_back;
@@ -139,6 +146,7 @@ TEST_CASE("small bodies are stored with one put each, in the order of the reques
         Log{"connected", "put a", "stored a 13", "put b", "stored b 13", "put c", "stored c 13"});
   CHECK(scene.sink.files["b"] == "the body of b");
   CHECK(scene.responses == 3);
+  CHECK(scene.received == 3 * 13);
   CHECK(scene.connection.is_open());
   CHECK(scene.connection.sent() == 3);
   CHECK(scene.connection.responses() == 3);

@@ -1,4 +1,4 @@
-#include "worker/rate_limit.h"
+#include "base/rate_limit.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,6 @@
 #include "base/random.h"
 
 using namespace gigafetch;
-using namespace gigafetch::worker;
 
 namespace {
 
