@@ -19,8 +19,9 @@ class Backoff {
 
   // The wait after the `failures`-th failure in a row, counted from 1.
   Millis delay(uint32_t failures, Random& random) const {
-    const uint32_t doublings = std::min<uint32_t>(failures > 0 ? failures - 1 : 0, 20);
-    const auto whole = std::min<int64_t>(cap_.count(), first_.count() << doublings);
+    int64_t whole = std::min(cap_.count(), first_.count());
+    for (uint32_t i = 1; i < failures && whole > 0 && whole < cap_.count(); ++i)
+      whole = whole > cap_.count() / 2 ? cap_.count() : whole * 2;
     const auto half = static_cast<uint64_t>(whole) / 2;
     return Millis(
         static_cast<int64_t>(half + random.below(static_cast<uint64_t>(whole) - half + 1)));

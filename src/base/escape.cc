@@ -29,11 +29,12 @@ uint32_t code_point(std::string_view sequence) {
 }
 
 // C1 controls, zero-width and bidirectional marks, line and paragraph separators, the byte order
-// mark: what a name could use to look like another on a terminal.
+// mark, tags: what a name could use to look like another on a terminal.
 bool hides_or_reorders(uint32_t point) {
   return (point >= 0x80 && point < 0xA0) || point == 0x61C ||
          (point >= 0x200B && point <= 0x200F) || (point >= 0x2028 && point <= 0x202E) ||
-         (point >= 0x2060 && point <= 0x206F) || point == 0xFEFF;
+         (point >= 0x2060 && point <= 0x206F) || point == 0xFEFF ||
+         (point >= 0xE0000 && point <= 0xE007F);
 }
 
 }  // namespace

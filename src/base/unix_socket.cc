@@ -15,10 +15,13 @@ namespace {
 
 constexpr int kBacklog = 512;
 
-sockaddr_un address_in_folder(int folder_fd, std::string_view name) {
+Result<sockaddr_un> address_in_folder(int folder_fd, std::string_view name) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string path = fmt::format("/proc/self/fd/{}/{}", folder_fd, name);
+  if (path.size() >= sizeof address.sun_path) {
+    return error(ErrorCode::usage, "a socket's name of {} bytes is too long", name.size());
+  }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;
 }
@@ -27,13 +30,15 @@ sockaddr_un address_in_folder(int folder_fd, std::string_view name) {
 
 Result<UniqueFd> listen_in_folder(int folder_fd, std::string_view name) {
   const std::string file(name);
+  const Result<sockaddr_un> address = address_in_folder(folder_fd, name);
+  if (!address) return address.failure();
   if (::unlinkat(folder_fd, file.c_str(), 0) != 0 && errno != ENOENT) {
     return errno_error(errno, fmt::format("cannot remove the old socket {}", file));
   }
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return errno_error(errno, "cannot make a Unix socket");
-  const sockaddr_un address = address_in_folder(folder_fd, name);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.value()), sizeof(sockaddr_un)) !=
+      0) {
     return errno_error(errno, fmt::format("cannot bind the socket {} in the state folder", file));
   }
   if (::fchmodat(folder_fd, file.c_str(), 0600, 0) != 0 || ::listen(fd.get(), kBacklog) != 0) {
@@ -43,12 +48,14 @@ Result<UniqueFd> listen_in_folder(int folder_fd, std::string_view name) {
 }
 
 Result<UniqueFd> connect_in_folder(int folder_fd, std::string_view name) {
+  const Result<sockaddr_un> address = address_in_folder(folder_fd, name);
+  if (!address) return address.failure();
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return errno_error(errno, "cannot make a Unix socket");
-  const sockaddr_un address = address_in_folder(folder_fd, name);
   int status;
   do {
-    status = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    status = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.value()),
+                       sizeof(sockaddr_un));
   } while (status != 0 && errno == EINTR);
   if (status != 0) return errno_error(errno, fmt::format("cannot connect to the socket {}", name));
   return fd;

@@ -3,7 +3,7 @@
 namespace gigafetch::http {
 namespace {
 
-constexpr size_t kMaxRequestHeadBytes = 64 * 1024;
+constexpr size_t kMaxRequestBytes = 64 * 1024;
 
 RequestParser* self(llhttp_t* parser) {
   return static_cast<RequestParser*>(parser->data);
@@ -19,6 +19,7 @@ const llhttp_settings_t& RequestParser::callbacks() {
     s.on_url = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_target(at, n); };
     s.on_header_field = [](llhttp_t* p, const char*, size_t n) { return self(p)->count_bytes(n); };
     s.on_header_value = s.on_header_field;
+    s.on_headers_complete = [](llhttp_t* p) { return self(p)->on_headers_complete(); };
     s.on_body = s.on_header_field;
     s.on_message_complete = [](llhttp_t* p) { return self(p)->on_message_complete(); };
     return s;
@@ -32,6 +33,8 @@ RequestParser::RequestParser(Handler& handler) : handler_(&handler) {
 }
 
 bool RequestParser::feed(std::string_view bytes) {
+  if (bytes.empty()) return !refused_;  // llhttp would lose the place of what it is inside of
+  completed_ = false;
   const bool fed = llhttp_execute(&parser_, bytes.data(), bytes.size()) == HPE_OK;
   if (!target_split_ && !target_.empty()) {
     // A request goes on in the next bytes: these ones will be gone by then.
@@ -39,13 +42,16 @@ bool RequestParser::feed(std::string_view bytes) {
     target_ = {};
     target_split_ = true;
   }
-  return fed;
+  // Bytes that no callback sees (white space before a value) must not make a request endless.
+  unfinished_bytes_ = completed_ ? 0 : unfinished_bytes_ + bytes.size();
+  refused_ = !fed || unfinished_bytes_ > kMaxRequestBytes;
+  return !refused_;
 }
 
 int RequestParser::on_message_begin() {
   target_ = {};
   target_split_ = false;
-  head_bytes_ = 0;
+  seen_bytes_ = 0;
   return HPE_OK;
 }
 
@@ -63,11 +69,18 @@ int RequestParser::on_target(const char* at, size_t length) {
 }
 
 int RequestParser::count_bytes(size_t length) {
-  head_bytes_ += length;
-  return head_bytes_ <= kMaxRequestHeadBytes ? HPE_OK : HPE_USER;
+  seen_bytes_ += length;
+  return seen_bytes_ <= kMaxRequestBytes ? HPE_OK : HPE_USER;
+}
+
+int RequestParser::on_headers_complete() {
+  // An offer to upgrade may be passed over (RFC 9110 section 7.8).
+  parser_.upgrade = 0;
+  return HPE_OK;
 }
 
 int RequestParser::on_message_complete() {
+  completed_ = true;
   Request request;
   request.target = target_split_ ? std::string_view(split_target_) : target_;
   request.is_get = llhttp_get_method(&parser_) == HTTP_GET;

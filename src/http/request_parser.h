@@ -38,6 +38,7 @@ class RequestParser {
   static const llhttp_settings_t& callbacks();
   int on_target(const char* at, size_t length);
   int on_message_begin();
+  int on_headers_complete();
   int on_message_complete();
   int count_bytes(size_t length);
 
@@ -47,7 +48,10 @@ class RequestParser {
   std::string_view target_;
   std::string split_target_;
   bool target_split_ = false;
-  size_t head_bytes_ = 0;
+  size_t seen_bytes_ = 0;        // of the request, by callbacks
+  size_t unfinished_bytes_ = 0;  // fed since the last feed() that completed a request
+  bool completed_ = false;       // a request was completed inside the current feed()
+  bool refused_ = false;
 };
 
 }  // namespace gigafetch::http

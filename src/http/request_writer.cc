@@ -56,11 +56,14 @@ Result<Header> parse_header_option(std::string_view text) {
 }
 
 RequestWriter::RequestWriter(const Url& origin, const std::vector<Header>& headers) {
+  const bool named = std::any_of(headers.begin(), headers.end(), [](const Header& header) {
+    return equals_ignoring_case(header.name, "user-agent");
+  });
+  rest_ = fmt::format(" HTTP/1.1\r\nHost: {}\r\n", origin.authority());
+  if (!named) rest_ += "User-Agent: gigafetch/" GIGAFETCH_VERSION "\r\n";
   // Without Accept-Encoding any coding would be acceptable (RFC 9110 section 12.5.3), and the bytes
   // stored would not be the file's.
-  rest_ = fmt::format(" HTTP/1.1\r\nHost: {}\r\nUser-Agent: gigafetch/" GIGAFETCH_VERSION
-                      "\r\nAccept-Encoding: identity\r\n",
-                      origin.authority());
+  rest_ += "Accept-Encoding: identity\r\n";
   for (const Header& header : headers)
     rest_ += fmt::format("{}: {}\r\n", header.name, header.value);
   rest_ += "\r\n";

@@ -1,5 +1,7 @@
 #include "http/response_parser.h"
 
+#include <algorithm>
+
 #include "http/text.h"
 
 namespace gigafetch::http {
@@ -37,7 +39,7 @@ const llhttp_settings_t& ResponseParser::callbacks() {
     llhttp_settings_t s;
     llhttp_settings_init(&s);
     s.on_message_begin = [](llhttp_t* p) { return self(p)->on_message_begin(); };
-    s.on_status = [](llhttp_t* p, const char*, size_t n) { return self(p)->count_head_bytes(n); };
+    s.on_status = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_seen(at, n); };
     s.on_header_field = [](llhttp_t* p, const char* at, size_t n) {
       return self(p)->on_field_bytes(at, n);
     };
@@ -66,14 +68,14 @@ void ResponseParser::reset() {
   fault_text_ = {};
   in_response_ = in_head_ = interim_ = false;
   interim_count_ = 0;
-  feed_offset_ = 0;
+  feed_offset_ = seen_end_ = overhead_begin_ = 0;
 }
 
 ResponseFault ResponseParser::feed(std::string_view bytes) {
-  if (fault_ != ResponseFault::none) return fault_;
+  // llhttp would lose its place in a span when it is given no bytes.
+  if (fault_ != ResponseFault::none || bytes.empty()) return fault_;
   feed_begin_ = bytes.data();
   progress_ = paused_ = false;
-  const bool began_in_head = in_head_;
   llhttp_errno_t status = llhttp_execute(&parser_, bytes.data(), bytes.size());
   if (paused_ && status == HPE_PAUSED) {
     if (llhttp_get_error_pos(&parser_) != bytes.data() + bytes.size()) {
@@ -87,10 +89,8 @@ ResponseFault ResponseParser::feed(std::string_view bytes) {
   if (status != HPE_OK && fault_ == ResponseFault::none) {
     refuse(ResponseFault::bad_framing, llhttp_get_error_reason(&parser_));
   }
-  // Bytes that no callback sees (white space before a value) must not make a head endless.
-  if (fault_ == ResponseFault::none && began_in_head && in_head_ && !progress_) {
-    count_head_bytes(bytes.size());
-  }
+  // Bytes that no callback sees (white space, line ends, zeros of a chunk size) count too.
+  if (fault_ == ResponseFault::none && !progress_) check_overhead(feed_offset_);
   return fault_;
 }
 
@@ -112,10 +112,14 @@ int ResponseParser::refuse(ResponseFault fault, std::string_view text) {
   return HPE_USER;
 }
 
-int ResponseParser::count_head_bytes(size_t length) {
-  head_bytes_ += length;
-  if (head_bytes_ <= kMaxHeadBytes) return HPE_OK;
+int ResponseParser::check_overhead(uint64_t end) {
+  if (end - overhead_begin_ <= kMaxHeadBytes) return HPE_OK;
   return refuse(ResponseFault::head_limit, "a head or chunk extension of more than 32 KiB");
+}
+
+int ResponseParser::on_seen(const char* at, size_t length) {
+  seen_end_ = offset_of(at) + length;
+  return check_overhead(seen_end_);
 }
 
 uint64_t ResponseParser::offset_of(const char* at) const {
@@ -125,8 +129,8 @@ uint64_t ResponseParser::offset_of(const char* at) const {
 int ResponseParser::on_message_begin() {
   in_response_ = in_head_ = true;
   interim_ = false;
-  head_bytes_ = 0;
-  fields_ = 0;
+  overhead_begin_ = std::max(seen_end_, feed_offset_);
+  fields_ = codings_ = 0;
   in_name_ = coding_folded_ = false;
   field_ = Field::other;
   content_encoding_.clear();
@@ -148,7 +152,7 @@ int ResponseParser::on_field_bytes(const char* at, size_t length) {
   for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i)
     name_[name_length_++] = to_lower(at[i]);
   name_end_ = offset_of(at) + length;
-  return count_head_bytes(length);
+  return on_seen(at, length);
 }
 
 int ResponseParser::on_name_complete() {
@@ -171,12 +175,17 @@ int ResponseParser::on_name_complete() {
       if (name == "content-encoding") field_ = Field::content_encoding;
       break;
     case 17:
-      if (name == "transfer-encoding") field_ = Field::transfer_encoding;
+      if (name == "transfer-encoding") {
+        field_ = Field::transfer_encoding;
+        ++codings_;
+      }
       break;
     default:
       break;
   }
   value_end_ = 0;
+  // The lines of a repeated field are one list: RFC 9110 section 5.3.
+  if (std::string* value = value_of(field_); value != nullptr && !value->empty()) *value += ", ";
   return HPE_OK;
 }
 
@@ -208,12 +217,13 @@ int ResponseParser::on_value_bytes(const char* at, size_t length) {
     value_end_ = begin + length;
     value->append(at, length);
   }
-  return count_head_bytes(length);
+  return on_seen(at, length);
 }
 
 int ResponseParser::on_headers_complete() {
   in_head_ = false;
   progress_ = true;
+  overhead_begin_ = std::max(overhead_begin_, seen_end_);
   const int status = parser_.status_code;
   if (status < 100 || status > 599) {
     return refuse(ResponseFault::bad_framing, "the status is not in 100..599"), -1;
@@ -222,9 +232,9 @@ int ResponseParser::on_headers_complete() {
     return refuse(ResponseFault::bad_framing, "not HTTP/1.0 or HTTP/1.1"), -1;
   }
   const bool has_length = (parser_.flags & F_CONTENT_LENGTH) != 0;
-  if ((parser_.flags & F_TRANSFER_ENCODING) != 0) {
-    const bool plain = !coding_folded_ && (parser_.flags & F_CHUNKED) != 0 && !has_length &&
-                       parser_.http_minor == 1 &&
+  if (codings_ > 0) {
+    const bool plain = codings_ == 1 && !coding_folded_ && (parser_.flags & F_CHUNKED) != 0 &&
+                       !has_length && parser_.http_minor == 1 &&
                        equals_ignoring_case(trim(transfer_encoding_), "chunked");
     if (!plain) {
       return refuse(ResponseFault::bad_framing, "a Transfer-Encoding other than plain 'chunked'"),
@@ -263,6 +273,7 @@ int ResponseParser::on_headers_complete() {
 }
 
 int ResponseParser::on_body_bytes(const char* at, size_t length) {
+  overhead_begin_ = seen_end_ = offset_of(at) + length;
   if (handler_->on_body(std::string_view(at, length))) return HPE_OK;
   return refuse(ResponseFault::handler_stop, "stopped by the receiver");
 }

@@ -14,7 +14,9 @@
 
 namespace gigafetch::http {
 
-// Over these limits a response is refused: no origin needs them, and memory stays bounded.
+// Over these limits a response is refused: no origin needs them, and memory stays bounded. The
+// bytes are those of a head, or of what stands between two pieces of a chunked body, or behind the
+// last.
 inline constexpr size_t kMaxHeadBytes = 32 * 1024;
 inline constexpr uint32_t kMaxHeadFields = 100;
 // Interim (1xx) responses before one final response.
@@ -105,7 +107,8 @@ class ResponseParser {
   int on_headers_complete();
   int on_body_bytes(const char* at, size_t length);
   int on_message_complete();
-  int count_head_bytes(size_t length);
+  int on_seen(const char* at, size_t length);
+  int check_overhead(uint64_t end);
   int refuse(ResponseFault fault, std::string_view text);
   std::string* value_of(Field field);
   uint64_t offset_of(const char* at) const;
@@ -120,8 +123,8 @@ class ResponseParser {
   bool interim_ = false;   // the response being parsed is a 1xx
   bool progress_ = false;  // a head or a message ended inside the current feed()
   bool paused_ = false;    // on_complete said Next::none inside the current feed()
-  size_t head_bytes_ = 0;
   uint32_t fields_ = 0;
+  uint32_t codings_ = 0;  // Transfer-Encoding fields in this head
   uint32_t interim_count_ = 0;
 
   // The field being read. Its name is kept as far as the longest name of interest is long.
@@ -134,7 +137,10 @@ class ResponseParser {
 
   // Offsets in the connection's byte stream: the same however the input is split.
   const char* feed_begin_ = nullptr;
-  uint64_t feed_offset_ = 0;    // of feed_begin_
+  uint64_t feed_offset_ = 0;  // of feed_begin_
+  uint64_t seen_end_ = 0;     // behind the last bytes that a callback saw
+  // Where the present run of bytes that are no body began: what kMaxHeadBytes bounds.
+  uint64_t overhead_begin_ = 0;
   uint64_t name_end_ = 0;       // behind the last field name
   uint64_t value_end_ = 0;      // behind the last piece of a field value
   bool coding_folded_ = false;  // Transfer-Encoding was spread over lines

@@ -63,7 +63,8 @@ Result<Url> parse_url(std::string_view text) {
     return error(ErrorCode::usage, "'{}': only http:// URLs can be fetched", shown);
   }
   url.host = lower(text_of(uri->hostText));
-  if (url.host.empty() || url.host.find('%') != std::string::npos) {
+  if (url.host.empty() || url.host.find('%') != std::string::npos ||
+      uri->hostData.ipFuture.first != nullptr) {
     return error(ErrorCode::usage, "'{}' has no usable host", shown);
   }
   if (uri->query.first != nullptr || uri->fragment.first != nullptr) {

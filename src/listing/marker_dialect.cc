@@ -44,16 +44,25 @@ Result<std::optional<std::string>> MarkerDialect::next_marker() {
     return refuse(code, "the page, which must be a JSON object,");
   }
   std::optional<std::string> next_marker, next_file;
+  bool has_marker = false, has_file = false;
   has_names_ = false;
   for (auto item : object) {
     simdjson::ondemand::field field;
     if (const auto code = std::move(item).get(field); code != simdjson::SUCCESS) {
       return refuse(code, "the page");
     }
-    const simdjson::ondemand::raw_json_string key = field.key();  // as written: no escapes
-    if (key == "FileNames") {
-      has_names_ = true;
-    } else if (key == "NextMarker" || key == "NextFile") {
+    std::string_view key;
+    if (const auto code = field.unescaped_key().get(key); code != simdjson::SUCCESS) {
+      return refuse(code, "the page");
+    }
+    bool* const seen = key == "FileNames"    ? &has_names_
+                       : key == "NextMarker" ? &has_marker
+                       : key == "NextFile"   ? &has_file
+                                             : nullptr;
+    if (seen == nullptr) continue;
+    if (*seen) return error(ErrorCode::malformed, "\"{}\" stands twice in one page", key);
+    *seen = true;
+    if (key != "FileNames") {
       std::optional<std::string>& marker = key == "NextMarker" ? next_marker : next_file;
       if (const auto code = read_marker(field.value(), marker); code != simdjson::SUCCESS) {
         return refuse(code, "the next page's marker, which must be a string,");

@@ -101,19 +101,27 @@ void Resolver::resolve(const std::string& host, uint16_t port, Callback callback
 void AddressRing::assign(std::vector<SocketAddress> addresses, size_t start) {
   addresses_ = std::move(addresses);
   failing_.assign(addresses_.size(), false);
-  failing_count_ = 0;
+  failing_count_ = probed_ = 0;
   cursor_ = addresses_.empty() ? 0 : start % addresses_.size();
 }
 
 size_t AddressRing::next() {
   ++picks_;
-  const bool any = all_failing() || picks_ % kProbeEvery == 0;
+  if (failing_count_ > 0 && picks_ % kProbeEvery == 0) return next_failing();
+  const bool any = all_failing();
   for (size_t step = 0; step < addresses_.size(); ++step) {
     const size_t index = cursor_;
     cursor_ = (cursor_ + 1) % addresses_.size();
     if (any || !failing_[index]) return index;
   }
   return cursor_;
+}
+
+size_t AddressRing::next_failing() {
+  do {
+    probed_ = (probed_ + 1) % addresses_.size();
+  } while (!failing_[probed_]);
+  return probed_;
 }
 
 void AddressRing::report(size_t index, bool connected) {

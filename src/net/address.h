@@ -55,7 +55,8 @@ class AddressRing {
   bool empty() const { return addresses_.empty(); }
 
   // The address for the next connection: round robin over those whose last connection succeeded, or
-  // over all when none does. The index is for report().
+  // over all when none does; now and then a failing one, to see whether it is back. The index is
+  // for report().
   size_t next();
   const SocketAddress& at(size_t index) const { return addresses_[index]; }
 
@@ -65,10 +66,13 @@ class AddressRing {
   bool all_failing() const { return failing_count_ == addresses_.size(); }
 
  private:
+  size_t next_failing();
+
   std::vector<SocketAddress> addresses_;
   std::vector<bool> failing_;
   size_t failing_count_ = 0;
   size_t cursor_ = 0;
+  size_t probed_ = 0;  // the failing address that was tried last
   size_t picks_ = 0;
 };
 

@@ -5,6 +5,11 @@
 #include <cstdlib>
 
 namespace gigafetch::net {
+namespace {
+
+constexpr int kClosingTurns = 10;
+
+}  // namespace
 
 Loop::Loop() : read_buffer_(new char[kReadBufferBytes]) {
   // A peer that is gone shows as EPIPE where it was written to.
@@ -14,8 +19,10 @@ Loop::Loop() : read_buffer_(new char[kReadBufferBytes]) {
 
 Loop::~Loop() {
   // Owners have detached; what is left are close callbacks that free the handles.
-  uv_run(&loop_, UV_RUN_NOWAIT);
-  uv_loop_close(&loop_);
+  // More than one turn when a stop() was not yet seen; only a look-up that cannot be cancelled
+  // takes longer, and is left to the end of the process.
+  for (int turn = 0; turn < kClosingTurns && uv_loop_close(&loop_) == UV_EBUSY; ++turn)
+    uv_run(&loop_, UV_RUN_NOWAIT);
 }
 
 void Loop::run() {

@@ -1,5 +1,8 @@
 #include "net/stream.h"
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <utility>
 
 namespace gigafetch::net {
@@ -13,6 +16,8 @@ Error uv_failure(int status, std::string_view what) {
 
 Stream::Handle* Stream::make_handle() {
   handle_ = new Handle();
+  write_error_ = 0;
+  paused_ = false;
   handle_->owner = this;
   handle_->connect.data = handle_;
   handle_->write.data = handle_;
@@ -88,8 +93,19 @@ void Stream::start_reading() {
 void Stream::on_read(uv_stream_t* uv, ssize_t count, const uv_buf_t* buffer) {
   Stream* stream = static_cast<Handle*>(uv->data)->owner;
   if (stream == nullptr || count == 0) return;  // 0 is libuv's "try again"
-  if (count < 0) return stream->end(count == UV_EOF ? 0 : static_cast<int>(count));
+  if (count == UV_EOF) return stream->end(stream->reset_behind_end());
+  if (count < 0) return stream->end(static_cast<int>(count));
   stream->handler_.on_bytes(std::string_view(buffer->base, static_cast<size_t>(count)));
+}
+
+// libuv reports a reset as an end of file when bytes came with it, and the kernel does so when a
+// write has taken the error away. EPIPE alone is what a write into an orderly end brings.
+int Stream::reset_behind_end() const {
+  if (write_error_ != 0 && write_error_ != UV_EPIPE) return write_error_;
+  int pending = 0;
+  socklen_t length = sizeof pending;
+  ::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &pending, &length);
+  return pending == EPIPE ? 0 : -pending;
 }
 
 void Stream::write(std::string_view bytes) {
@@ -101,7 +117,8 @@ void Stream::write(std::string_view bytes) {
     if (written > 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
     } else if (written != UV_EAGAIN) {
-      return;  // the peer is gone; reading reports it
+      write_error_ = written;
+      return;
     }
   }
   if (bytes.empty()) return;
@@ -125,7 +142,9 @@ void Stream::on_written(uv_write_t* request, int status) {
   if (stream == nullptr) return;
   stream->in_flight_bytes_ = 0;
   if (status != 0) {
-    stream->backlog_.clear();  // as in write()
+    stream->backlog_.clear();
+    stream->write_error_ = status;
+    if (stream->paused_) stream->end(status);  // nothing else would tell
     return;
   }
   if (stream->backlog_.empty()) return stream->handler_.on_drained();
@@ -140,11 +159,15 @@ void Stream::shutdown() {
 }
 
 void Stream::pause() {
-  if (handle_ != nullptr) uv_read_stop(&handle_->uv.stream);
+  if (handle_ == nullptr) return;
+  paused_ = true;
+  uv_read_stop(&handle_->uv.stream);
 }
 
 void Stream::resume() {
-  if (handle_ != nullptr) start_reading();
+  if (handle_ == nullptr) return;
+  paused_ = false;
+  start_reading();
 }
 
 void Stream::end(int uv_error) {

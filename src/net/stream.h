@@ -49,7 +49,7 @@ class Stream {
   Result<void> accept_unix(uv_pipe_t& listener);
 
   // Writes what goes out at once and keeps the rest. Bytes written to a peer that is gone are
-  // dropped; its end is reported by reading.
+  // dropped; its end is reported by reading, or while paused by the write.
   void write(std::string_view bytes);
   // Bytes kept.
   size_t backlog() const { return backlog_.size() + in_flight_bytes_; }
@@ -91,6 +91,7 @@ class Stream {
   void start_reading();
   void start_write();
   void end(int uv_error);
+  int reset_behind_end() const;
   void let_go();
   static void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer);
   static void on_written(uv_write_t* request, int status);
@@ -100,6 +101,8 @@ class Stream {
   Handle* handle_ = nullptr;
   std::string backlog_;         // not yet given to libuv
   size_t in_flight_bytes_ = 0;  // given to libuv
+  int write_error_ = 0;         // of the first write that failed
+  bool paused_ = false;
 };
 
 }  // namespace gigafetch::net

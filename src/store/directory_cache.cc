@@ -56,19 +56,23 @@ StoreStatus DirectoryCache::get(std::string_view path, int& fd) {
 
 StoreStatus DirectoryCache::open(std::string_view path, UniqueFd& fd) {
   const std::string whole(path);
-  fd.reset(open_beneath(root_fd_, whole.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  fd.reset(open_beneath(root_fd_, whole.c_str(), O_PATH | O_DIRECTORY));
   if (fd) return {};
   if (errno != ENOENT || missing_ == Missing::fail) {
     return StoreStatus::of_errno(errno, "open the folder", path);
   }
   const SplitPath parts = split_path(path);
+  const std::string last(parts.file);
   int parent = -1;
   if (StoreStatus status = get(parts.directory, parent); !status.ok()) return status;
-  const std::string last(parts.file);
-  if (::mkdirat(parent, last.c_str(), 0777) != 0 && errno != EEXIST) {
-    return StoreStatus::of_errno(errno, "make the folder", path);
+  int made = ::mkdirat(parent, last.c_str(), 0777);
+  if (made != 0 && errno == ENOENT && !parts.directory.empty()) {
+    forget(parts.directory);  // removed under its descriptor
+    if (StoreStatus status = get(parts.directory, parent); !status.ok()) return status;
+    made = ::mkdirat(parent, last.c_str(), 0777);
   }
-  fd.reset(open_beneath(parent, last.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  if (made != 0 && errno != EEXIST) return StoreStatus::of_errno(errno, "make the folder", path);
+  fd.reset(open_beneath(parent, last.c_str(), O_PATH | O_DIRECTORY));
   if (fd) return {};
   return StoreStatus::of_errno(errno, "open the folder", path);
 }

@@ -159,6 +159,7 @@ StoreStatus FileSink::open(std::string_view name, std::unique_ptr<BodyWriter>& w
   if (!own_directory) {
     const int failed = errno;
     remove_own(directory_fd, file_.c_str(), file_fd.get());
+    if (failed == EMFILE) directories_.clear();
     return StoreStatus::of_errno(failed, "open the folder of", path_);
   }
   writer = std::make_unique<Writer>(*this, std::move(file_fd), std::move(own_directory), path_);

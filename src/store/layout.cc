@@ -32,13 +32,19 @@ size_t plain_length(std::string_view text) {
   return length;
 }
 
-// Appends one component. '/' in it is encoded.
-void append_component(std::string& path, std::string_view component) {
-  if (component == "." || component == "..") {
-    for (const char dot : component)
-      append_percent_byte(path, dot);
+// Appends one component whose bytes are encoded, but which as a whole may be one that is not a name.
+void append_encoded_component(std::string& path, std::string_view component) {
+  if (component != "." && component != "..") {
+    path.append(component);
     return;
   }
+  for (const char dot : component)
+    append_percent_byte(path, dot);
+}
+
+// Appends one component. '/' in it is encoded.
+void append_component(std::string& path, std::string_view component) {
+  if (component == "." || component == "..") return append_encoded_component(path, component);
   while (!component.empty()) {
     const size_t plain = plain_length(component);
     path.append(component.substr(0, plain));
@@ -124,7 +130,7 @@ void fanout_path(std::string_view name, std::string& path) {
     path += '/';
     rest.remove_prefix(cut);
   }
-  path.append(rest);
+  append_encoded_component(path, rest);
 }
 
 // Undoes fanout_path, as far as the path has its shape.

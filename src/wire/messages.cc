@@ -64,7 +64,7 @@ Result<BatchView> parse_batch(std::string_view payload) {
   message.count = in.take<uint32_t>();
   message.names = in.take_bytes(in.left());
   if (!in.ok_at_end() || message.count == 0 || message.count > kMaxBatchNames ||
-      !well_formed(message.names, message.count)) {
+      message.names.size() > kMaxBatchBytes || !well_formed(message.names, message.count)) {
     return malformed("batch");
   }
   return message;
@@ -127,6 +127,7 @@ Result<Outcome> parse_outcome(std::string_view payload) {
     message.failures.push_back(std::move(failure));
   }
   uint64_t next_first = 0;
+  auto failure = message.failures.cbegin();
   const auto ranges = in.take<uint32_t>();
   for (uint32_t i = 0; i < ranges && in.ok(); ++i) {
     Outcome::Range range;
@@ -136,6 +137,9 @@ Result<Outcome> parse_outcome(std::string_view payload) {
     if (range.count == 0 || range.first < next_first || end > message.count) {
       return malformed("outcome");
     }
+    while (failure != message.failures.cend() && failure->index < range.first)
+      ++failure;
+    if (failure != message.failures.cend() && failure->index < end) return malformed("outcome");
     next_first = end + 1;
     accounted += range.count;
     message.released.push_back(range);

@@ -74,7 +74,7 @@ Outcome outcome() {
   message.bytes = 0x6162636465666768;
   message.set_hash_low = 0x7172737475767778;
   message.set_hash_high = 0x8182838485868788;
-  message.counters = {1001, 1002, 1003};
+  message.counters = {1001, 1002, 1003, 1004};
   message.failures = {
       {0, FileFailure{FailureClass::http_status, 404, 1, "the origin answered 404"}},
       {5, FileFailure{FailureClass::bad_name, 0, 0, ""}},
@@ -94,7 +94,7 @@ Outcome outcome_all_stored() {
 }
 
 Pulse pulse() {
-  return {{2001, 2002, 2003}, "cannot connect to 127.0.0.1:80"};
+  return {{2001, 2002, 2003, 2004}, "cannot connect to 127.0.0.1:80"};
 }
 Fatal fatal() {
   return {"cannot write 'x': No space left on device"};
@@ -242,6 +242,7 @@ TEST_CASE("golden outcome") {
   CHECK(message.counters.requests == 1001);
   CHECK(message.counters.retries == 1002);
   CHECK(message.counters.responses == 1003);
+  CHECK(message.counters.received == 1004);
   REQUIRE(message.failures.size() == want.failures.size());
   for (size_t i = 0; i < want.failures.size(); ++i) {
     CHECK(message.failures[i].index == want.failures[i].index);
@@ -264,6 +265,7 @@ TEST_CASE("golden pulse, fatal and done") {
   CHECK(got_pulse.value().counters.requests == 2001);
   CHECK(got_pulse.value().counters.retries == 2002);
   CHECK(got_pulse.value().counters.responses == 2003);
+  CHECK(got_pulse.value().counters.received == 2004);
   CHECK(got_pulse.value().trouble == pulse().trouble);
 
   const std::string fatal_payload = payload_of("wire-fatal");
