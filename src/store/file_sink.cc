@@ -110,12 +110,8 @@ StoreStatus FileSink::remove_old(int directory_fd, const char* file) {
   if (::fstatat(directory_fd, file, &old, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno == ENOENT ? StoreStatus() : StoreStatus::of_errno(errno, "examine", path_);
   }
-  if (S_ISDIR(old.st_mode)) return StoreStatus::of_errno(EISDIR, "replace", path_);
-  if (S_ISLNK(old.st_mode)) return StoreStatus::of_errno(ELOOP, "replace", path_);
-  if (!S_ISREG(old.st_mode)) {
-    return StoreStatus::file(
-        FailureClass::unsafe_path,
-        fmt::format("a device, pipe or socket stands at '{}'", printable(path_)));
+  if (StoreStatus status = StoreStatus::of_mode(old.st_mode, "replace", path_); !status.ok()) {
+    return status;
   }
   if (::unlinkat(directory_fd, file, 0) != 0 && errno != ENOENT) {
     return StoreStatus::of_errno(errno, "replace", path_);

@@ -32,7 +32,8 @@ size_t plain_length(std::string_view text) {
   return length;
 }
 
-// Appends one component whose bytes are encoded, but which as a whole may be one that is not a name.
+// Appends one component whose bytes are encoded, but which as a whole may be one that is not a
+// name.
 void append_encoded_component(std::string& path, std::string_view component) {
   if (component != "." && component != "..") {
     path.append(component);

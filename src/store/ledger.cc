@@ -73,8 +73,8 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
 std::string join(const std::vector<std::string>& globs) {
   std::string out;
   for (const std::string& glob : globs)
-    out += (out.empty() ? "" : " ") + glob;
-  return out.empty() ? "none" : out;
+    out += fmt::format("{}'{}'", out.empty() ? "" : " ", printable(glob));
+  return out.empty() ? "not given" : out;
 }
 
 Error damaged(size_t offset) {
@@ -87,18 +87,24 @@ Error damaged(size_t offset) {
 }  // namespace
 
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
-  const auto compare = [](std::string_view what, const std::string& old_value,
-                          const std::string& new_value) {
+  using Globs = std::vector<std::string>;
+  const auto shown = [](const auto& value) {
+    if constexpr (std::is_same_v<decltype(value), const Globs&>) {
+      return join(value);
+    } else {
+      return fmt::format("'{}'", printable(value));
+    }
+  };
+  const auto compare = [&](std::string_view what, const auto& old_value, const auto& new_value) {
     if (old_value == new_value) return std::string();
-    return fmt::format("{} was '{}', now it is '{}'", what, printable(old_value),
-                       printable(new_value));
+    return fmt::format("{} was {}, now it is {}", what, shown(old_value), shown(new_value));
   };
   for (const std::string& found :
        {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
         compare("--sink", recorded.sink, wanted.sink),
         compare("--layout", recorded.layout, wanted.layout),
-        compare("--include", join(recorded.include), join(wanted.include)),
-        compare("--exclude", join(recorded.exclude), join(wanted.exclude))}) {
+        compare("--include", recorded.include, wanted.include),
+        compare("--exclude", recorded.exclude, wanted.exclude)}) {
     if (!found.empty()) return found;
   }
   return {};

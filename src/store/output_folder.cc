@@ -20,6 +20,11 @@ struct DirCloser {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
+bool is_folder(int parent_fd, const char* name) {
+  struct stat there;
+  return ::fstatat(parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(there.st_mode);
+}
+
 }  // namespace
 
 Result<UniqueFd> open_existing_output_folder(const std::string& path) {
@@ -58,8 +63,8 @@ Result<bool> is_empty_output(int output_fd) {
   }
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != kStateFolderName && name != "lost+found")
-      return false;
+    if (name == "." || name == ".." || name == kStateFolderName) continue;
+    if (name != "lost+found" || !is_folder(output_fd, entry->d_name)) return false;
   }
   return true;
 }

@@ -1,6 +1,7 @@
 #include "store/status.h"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -24,6 +25,9 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
     case EXDEV:
       return file(FailureClass::unsafe_path,
                   fmt::format("a symbolic link stands in the way of '{}'", printable(path)));
+    case ENXIO:  // what open(2) says of a socket
+      return file(FailureClass::unsafe_path,
+                  fmt::format("a device, pipe or socket stands at '{}'", printable(path)));
     case ENAMETOOLONG:
       return file(FailureClass::name_too_long, std::move(text));
     case EMFILE:
@@ -39,6 +43,11 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
     default:
       return file(FailureClass::store_error, std::move(text));
   }
+}
+
+StoreStatus StoreStatus::of_mode(mode_t mode, std::string_view operation, std::string_view path) {
+  if (S_ISREG(mode)) return {};
+  return of_errno(S_ISDIR(mode) ? EISDIR : S_ISLNK(mode) ? ELOOP : ENXIO, operation, path);
 }
 
 }  // namespace gigafetch::store

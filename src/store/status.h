@@ -1,6 +1,8 @@
 // StoreStatus: whether a file could be stored, and whom a failure concerns.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 
@@ -23,6 +25,8 @@ class [[nodiscard]] StoreStatus {
   }
   // The status that belongs to an errno from working on `path`.
   static StoreStatus of_errno(int error_number, std::string_view operation, std::string_view path);
+  // The status that belongs to what stands at `path`: ok for a regular file.
+  static StoreStatus of_mode(mode_t mode, std::string_view operation, std::string_view path);
 
   bool ok() const { return kind_ == Kind::ok; }
   Kind kind() const { return kind_; }

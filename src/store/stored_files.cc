@@ -26,8 +26,7 @@ StoreStatus StoredFiles::check(std::string_view name) {
   if (::fstatat(directory_fd, file_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
     return StoreStatus::of_errno(errno, "examine", path_);
   }
-  if (S_ISREG(there.st_mode)) return {};
-  return StoreStatus::of_errno(S_ISDIR(there.st_mode) ? EISDIR : ELOOP, "read", path_);
+  return StoreStatus::of_mode(there.st_mode, "read", path_);
 }
 
 StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
@@ -39,8 +38,7 @@ StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   if (!file_fd) return StoreStatus::of_errno(errno, "open", path_);
   struct stat there;
   if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
-  if (S_ISREG(there.st_mode)) return {};
-  return StoreStatus::of_errno(S_ISDIR(there.st_mode) ? EISDIR : ELOOP, "read", path_);
+  return StoreStatus::of_mode(there.st_mode, "read", path_);
 }
 
 }  // namespace gigafetch::store

@@ -252,6 +252,7 @@ void FetchConnection::on_closed(const net::Closure& closure) {
 
 void FetchConnection::charge_oldest(FailureClass cause, std::string text) {
   const Task task = in_flight_.pop();
+  reset_response();  // what was half stored goes before anybody hears of the failure
   owner_.failed_attempt(task, FileFailure{cause, 0, 0, std::move(text)}, Millis(0));
 }
 
@@ -266,7 +267,6 @@ void FetchConnection::give_up_stalled() {
   if (!was_open) return owner_.on_connect_failed(*this, UV_ETIMEDOUT);
   owner_.on_doubt();
   charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds");
-  reset_response();
   give_back_rest();
   owner_.on_disconnected(*this);
 }

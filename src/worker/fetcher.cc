@@ -114,6 +114,7 @@ void Fetcher::on_connected(FetchConnection& connection) {
   trouble_.clear();
   away_failures_ = 0;
   hold_timer_.stop();
+  fill(connection);  // before counting what is left for others
   open_connections();
 }
 
@@ -192,14 +193,15 @@ void Fetcher::on_response() {
 }
 
 void Fetcher::stored(const Task& task, uint64_t bytes) {
-  client_.on_stored(task, bytes);
+  if (state_ != State::stopped) client_.on_stored(task, bytes);
 }
 
 void Fetcher::failed(const Task& task, FileFailure failure) {
-  client_.on_failed(task, std::move(failure));
+  if (state_ != State::stopped) client_.on_failed(task, std::move(failure));
 }
 
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
+  if (state_ == State::stopped) return;
   ++task.attempts;
   failure.attempts = task.attempts;
   if (task.attempts > settings_.retries) return client_.on_failed(task, std::move(failure));

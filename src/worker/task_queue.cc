@@ -14,9 +14,10 @@ std::optional<Task> TaskQueue::take(TimePoint now) {
     again_.pop_back();
     return task;
   }
-  if (!waiting_.empty() && waiting_.top().due <= now) {
-    const Task task = waiting_.top().task;
-    waiting_.pop();
+  if (!waiting_.empty() && waiting_.front().due <= now) {
+    std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+    const Task task = waiting_.back().task;
+    waiting_.pop_back();
     return task;
   }
   if (fresh_.empty()) return std::nullopt;
@@ -32,19 +33,33 @@ size_t TaskQueue::ready(TimePoint now, size_t limit) const {
     if (count >= limit) return limit;
     count += fresh.batch->count() - fresh.next;
   }
-  if (count < limit && !waiting_.empty() && waiting_.top().due <= now) ++count;
+  if (count < limit) count += due(now, 0, limit - count);
   return std::min(count, limit);
+}
+
+// No name below one that is not due is due: the heap's order spares looking at the others.
+size_t TaskQueue::due(TimePoint now, size_t root, size_t limit) const {
+  if (limit == 0 || root >= waiting_.size() || waiting_[root].due > now) return 0;
+  size_t count = 1;
+  for (const size_t child : {2 * root + 1, 2 * root + 2})
+    count += due(now, child, limit - count);
+  return count;
+}
+
+void TaskQueue::put_back_at(const Task& task, TimePoint due) {
+  waiting_.push_back({due, task});
+  std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
 }
 
 std::optional<TimePoint> TaskQueue::next_due() const {
   if (waiting_.empty()) return std::nullopt;
-  return waiting_.top().due;
+  return waiting_.front().due;
 }
 
 void TaskQueue::clear() {
   again_.clear();
   fresh_.clear();
-  waiting_ = {};
+  waiting_.clear();
 }
 
 }  // namespace gigafetch::worker

@@ -6,7 +6,6 @@
 
 #include <deque>
 #include <optional>
-#include <queue>
 #include <vector>
 
 #include "base/clock.h"
@@ -20,7 +19,7 @@ class TaskQueue {
   void add(Batch& batch);
   // A name that was taken and must be sent again: now, or not before `due`.
   void put_back(const Task& task) { again_.push_back(task); }
-  void put_back_at(const Task& task, TimePoint due) { waiting_.push({due, task}); }
+  void put_back_at(const Task& task, TimePoint due);
 
   // The next name to send; nullopt when none is ready at `now`.
   std::optional<Task> take(TimePoint now);
@@ -44,8 +43,10 @@ class TaskQueue {
     bool operator>(const Waiting& other) const { return due > other.due; }
   };
 
+  size_t due(TimePoint now, size_t root, size_t limit) const;
+
   std::vector<Task> again_;
-  std::priority_queue<Waiting, std::vector<Waiting>, std::greater<>> waiting_;
+  std::vector<Waiting> waiting_;  // a heap, the first that is due in front
   std::deque<Fresh> fresh_;
 };
 

@@ -93,9 +93,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_frame(const wire::Frame& frame) {
+    if (frame.type == wire::MessageType::batch) return on_batch(frame.payload);
+    if (!frame.payload.empty()) return leave("a message with too much in it came");
     switch (frame.type) {
-      case wire::MessageType::batch:
-        return on_batch(frame.payload);
       case wire::MessageType::drain:
         draining_ = true;
         return fetcher_.drain();
