@@ -13,6 +13,8 @@ namespace {
 
 constexpr Millis kFirstRetry{100};
 constexpr Millis kLongestRetry{5'000};
+// Of an error's page so much is read to keep the connection.
+constexpr size_t kMaxDiscard = 256 * 1024;
 constexpr uint32_t kMaxEmptyPages = 10'000;
 constexpr uint32_t kTriesPerLookup = 8;
 
@@ -58,6 +60,7 @@ void Lister::ask() {
   page_whole_ = false;
   refusal_.reset();
   passing_failure_.clear();
+  discarded_ = 0;
   if (connection_.is_closed()) return connect();
   if (!connection_.is_open()) return;
   if (!rate_limit_.take(loop_.now())) return retry_timer_.start(rate_limit_.wait());
@@ -139,7 +142,7 @@ bool Lister::on_head(const http::ResponseHead& head) {
 }
 
 bool Lister::on_body(std::string_view piece) {
-  if (!passing_failure_.empty()) return true;
+  if (!passing_failure_.empty()) return (discarded_ += piece.size()) <= kMaxDiscard;
   if (body_.size() + piece.size() > listing::kMaxPageBytes) {
     refusal_ =
         error(ErrorCode::too_large, "{} is over {} bytes", page_name(), listing::kMaxPageBytes);
@@ -168,6 +171,7 @@ void Lister::on_closed(const net::Closure& closure) {
   }
   if (refusal_) return fail(refusal_->code, std::move(refusal_->text));
   if (page_whole_) return take_page();
+  if (!passing_failure_.empty()) return failed_try(std::move(passing_failure_));
   if (closure.unanswered == 0) return;  // it ended while idle; ask() connects again
   if (closure.cause == Cause::ended && !closure.in_response && closure.responses > 0) {
     return ask();  // it ended between two pages, with our request on its way

@@ -109,6 +109,7 @@ class Lister final : private net::HttpConnection::Handler {
   bool page_whole_ = false;
   std::optional<Error> refusal_;  // final, found in the head or body
   std::string passing_failure_;   // worth another try
+  size_t discarded_ = 0;          // bytes of its page
 };
 
 }  // namespace gigafetch::coordinator

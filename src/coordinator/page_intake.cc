@@ -31,7 +31,7 @@ bool PageIntake::on_name(std::string_view name) {
   --left_;
   ++listed_;
   if (name.size() > kMaxNameBytes) {
-    too_long_.emplace_back(name);
+    if (!too_long_.emplace(name).second) ++duplicates_;
   } else if (seen_before(name)) {
     ++duplicates_;
   } else {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,7 +32,7 @@ class PageIntake final : public listing::NameReceiver {
   uint64_t duplicates() const { return duplicates_; }
   uint64_t filtered() const { return filtered_; }
   // Names over kMaxNameBytes: rejected, and too long for a batch.
-  const std::vector<std::string>& too_long() const { return too_long_; }
+  const std::set<std::string>& too_long() const { return too_long_; }
 
   // Whether --limit has been reached; no further page is needed then.
   bool limit_reached() const { return left_ == 0; }
@@ -54,7 +55,7 @@ class PageIntake final : public listing::NameReceiver {
   uint64_t listed_ = 0;
   uint64_t duplicates_ = 0;
   uint64_t filtered_ = 0;
-  std::vector<std::string> too_long_;
+  std::set<std::string> too_long_;
   std::string c_name_;  // for fnmatch
 };
 

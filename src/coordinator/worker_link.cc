@@ -53,8 +53,9 @@ void WorkerLink::on_frame(const wire::Frame& frame) {
       if (!hello) return refuse(hello.failure().text);
       hello_ = *hello;
       greeted_ = true;
-      if (!client_.on_hello(*this, hello_)) refuse("it is not a worker of this run");
-      return;
+      if (client_.on_hello(*this, hello_)) return;
+      greeted_ = false;
+      return refuse("it is not a worker of this run");
     }
     case wire::MessageType::outcome: {
       Result<wire::Outcome> outcome = wire::parse_outcome(frame.payload);
