@@ -29,6 +29,8 @@ std::string_view name_of(ErrorCode code) {
       return "malformed";
     case ErrorCode::too_large:
       return "too-large";
+    case ErrorCode::refused:
+      return "refused";
     case ErrorCode::origin:
       return "origin";
     case ErrorCode::interrupted:
@@ -61,6 +63,8 @@ ErrorCode code_of_errno(int error_number) {
     case ELOOP:
     case EXDEV:
       return ErrorCode::unsafe;
+    case ECONNREFUSED:
+      return ErrorCode::refused;
     default:
       return ErrorCode::io;
   }

@@ -30,6 +30,7 @@ enum class ErrorCode : uint8_t {
   unsafe,       // a symbolic link or a path that would leave the output folder
   malformed,    // bytes from outside are not what their format says
   too_large,    // bytes from outside are over a limit
+  refused,      // nobody listens there (any more)
   origin,       // the origin refused, answered with an error, or stayed away
   interrupted,  // the operator asked for the end
 };

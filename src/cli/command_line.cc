@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <CLI/CLI.hpp>
 
+#include <charconv>
 #include <functional>
 #include <map>
 
@@ -36,9 +37,24 @@ CLI::Validator quiet(CLI::Validator check) {
   return check.description("");
 }
 
+// Decimal numbers as people write them. Stricter than CLI11's own reading, which takes octal and
+// hexadecimal ones, wraps negative ones round and lets "nan" through every range.
 template <typename Number>
 CLI::Validator between(Number low, Number high) {
-  return quiet(CLI::Range(low, high));
+  const auto check = [low, high](const std::string& text) -> std::string {
+    Number value{};
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, value);
+    const bool octal = text.size() > 1 && text[0] == '0' && text.find('.') == text.npos;
+    const bool in_range = value >= low && value <= high;  // false for "nan"
+    if (read.ec == std::errc() && read.ptr == end && !octal && in_range) return {};
+    return fmt::format("takes a number from {} to {}, not '{}'", low, high, printable(text));
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator any_count() {
+  return between(uint64_t{0}, UINT64_MAX);
 }
 
 CLI::Validator one_of(std::vector<std::string> values) {
@@ -58,13 +74,13 @@ void set_pipeline(WorkerOptions& worker, const std::string& text) {
     worker.pipeline = kMostAutomatic;
     return;
   }
-  uint32_t depth = 0;
-  if (!CLI::detail::lexical_cast(text, depth) || depth < 1 || depth > kMostPipeline) {
-    throw CLI::ValidationError("--pipeline",
-                               "takes 'auto' or a number from 1 to 1024, not " + text);
+  if (!between(1u, kMostPipeline)(const_cast<std::string&>(text)).empty()) {
+    throw CLI::ValidationError(
+        "--pipeline", fmt::format("takes 'auto' or a number from 1 to {}, not '{}'", kMostPipeline,
+                                  printable(text)));
   }
   worker.pipeline_auto = false;
-  worker.pipeline = depth;
+  worker.pipeline = static_cast<uint32_t>(std::stoul(text));
 }
 
 CLI::Option* seconds_option(CLI::App& app, const std::string& name, double& value,
@@ -131,7 +147,7 @@ void add_worker(CLI::App& app, WorkerOptions& worker) {
       ->group(group);
   app.add_option("--rate", worker.rate, "Requests a second, at most, over all workers")
       ->type_name("N")
-      ->check(quiet(CLI::PositiveNumber))
+      ->check(between(0.001, 1e9))
       ->group(group);
 }
 
@@ -139,6 +155,7 @@ void add_filter(CLI::App& app, FilterOptions& filter) {
   const char* group = "Which names";
   app.add_option("--limit", filter.limit, "Stop listing after this many names")
       ->type_name("N")
+      ->check(any_count())
       ->group(group);
   app.add_option("--include", filter.include,
                  "Only names that match this pattern (repeatable); * matches / too")
@@ -214,6 +231,7 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
   app.add_option("--max-file-size", fetch.max_file_size,
                  "Larger files fail; K, M, G for powers of 1024")
       ->transform(byte_count())
+      ->check(any_count())
       ->type_name("BYTES")
       ->group(group);
   app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
@@ -254,6 +272,7 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
       ->capture_default_str();
   app.add_option("--size", origin.size, "Bytes of each file")
       ->transform(byte_count())
+      ->check(any_count())
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--page-size", origin.page_size, "Names on a listing page")
@@ -262,6 +281,7 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
       ->capture_default_str();
   app.add_option("--seed", origin.seed, "Names and bodies are a function of it")
       ->type_name("S")
+      ->check(any_count())
       ->capture_default_str();
   app.add_option("--workers", origin.workers, "Processes that serve")
       ->type_name("N")
@@ -292,6 +312,7 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
       ->capture_default_str();
   app.add_option("--size", demo.size, "Bytes of each file")
       ->transform(byte_count())
+      ->check(any_count())
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--workers", demo.workers, "Worker processes (default: one per processor)")
@@ -316,6 +337,7 @@ int run(int argc, char** argv) {
   // Options of a command can stand in a file: [fetch] and then workers = 16, and so on.
   app.set_config("--config", "", "Read options from this file; [fetch] begins those of fetch")
       ->type_name("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   app.fallthrough();
 
   FetchOptions fetch;

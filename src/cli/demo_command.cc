@@ -130,8 +130,8 @@ Result<ExitStatus> run_demo(const DemoOptions& options) {
   std::fflush(stdout);
   Result<Summary> fetched = fetch(fetching);
   if (!fetched) return std::move(fetched).failure();
-  print_summary(*fetched, false);
-  if (fetched->report.exit != ExitStatus::complete) return fetched->report.exit;
+  ExitStatus status = print_summary(*fetched, false);
+  if (status != ExitStatus::complete) return status;
 
   VerifyOptions verifying;
   verifying.origin.url = origin->url();
@@ -141,8 +141,8 @@ Result<ExitStatus> run_demo(const DemoOptions& options) {
   std::fflush(stdout);
   Result<Summary> verified = verify(verifying);
   if (!verified) return std::move(verified).failure();
-  print_summary(*verified, false);
-  if (verified->report.exit != ExitStatus::complete) return verified->report.exit;
+  status = print_summary(*verified, false);
+  if (status != ExitStatus::complete) return status;
 
   fmt::print("\nEvery listed file is stored once; nothing is missing and nothing is extra.\n");
   print_outlook(*fetched);

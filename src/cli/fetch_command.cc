@@ -42,24 +42,19 @@ Result<Folders> open_folders(const FetchOptions& options, const store::JobIdenti
 
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(*state_at);
   if (!state) return std::move(state).failure();
-  if (options.restart) {
+  Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state->fd());
+  if (!recorded && !options.restart) return std::move(recorded).failure();
+  const bool none = recorded && !recorded->has_value();
+  if (none && !*empty && !options.force) return not_empty(options.out);
+  if (none || options.restart) {
     if (Result<void> written = store::write_ledger(state->fd(), identity); !written) {
       return std::move(written).failure();
     }
-  } else {
-    Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state->fd());
-    if (!recorded) return std::move(recorded).failure();
-    if (!recorded->has_value()) {
-      if (!*empty && !options.force) return not_empty(options.out);
-      if (Result<void> written = store::write_ledger(state->fd(), identity); !written) {
-        return std::move(written).failure();
-      }
-    } else if (const std::string other = difference(**recorded, identity); !other.empty()) {
-      return error(ErrorCode::exists,
-                   "'{}' holds another job: {}; choose another folder, or use --restart to forget "
-                   "that job",
-                   printable(options.out), other);
-    }
+  } else if (const std::string other = difference(**recorded, identity); !other.empty()) {
+    return error(ErrorCode::exists,
+                 "'{}' holds another job: {}; choose another folder, or use --restart to forget "
+                 "that job",
+                 printable(options.out), other);
   }
   return Folders{std::move(output_fd).value(), std::move(state).value()};
 }

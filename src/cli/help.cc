@@ -95,6 +95,9 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string name,
       return !option->get_positional() && option->get_group() == group;
     }));
   }
+  if (parent != nullptr && parent->get_config_ptr() != nullptr) {
+    append_options(out, "Options from a file", {parent->get_config_ptr()});
+  }
   const std::string footer = app->get_footer();
   return footer.empty() ? out : out + "\n" + footer + "\n";
 }

@@ -120,8 +120,12 @@ Result<std::string> state_path(const std::string& out, const std::string& given)
   const fs::path inside = fs::path(out) / store::kStateFolderName;
   if (given.empty()) return inside.string();
   std::error_code failed;
-  const fs::path folder = fs::weakly_canonical(fs::absolute(out, failed), failed);
-  const fs::path state = fs::weakly_canonical(fs::absolute(given, failed), failed);
+  const auto place_of = [&](const std::string& path) {
+    const fs::path place = fs::weakly_canonical(fs::absolute(path, failed), failed);
+    return place.has_filename() ? place : place.parent_path();  // without a slash at its end
+  };
+  const fs::path folder = place_of(out);
+  const fs::path state = failed ? fs::path() : place_of(given);
   if (failed) {
     return error(ErrorCode::usage, "--state '{}' is not a usable path", printable(given));
   }

@@ -18,6 +18,11 @@ ExitStatus ls_command(const ListOptions& options) {
   // would break the line.
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   std::string line;
+  bool reader_gone = false;
+  const auto cannot_write = [&]() -> Error {
+    reader_gone = errno == EPIPE;
+    return errno_error(errno, "cannot write to standard output");
+  };
   const auto print_name = [&](std::string_view name) -> Result<void> {
     line.clear();
     if (terminal) {
@@ -27,13 +32,15 @@ ExitStatus ls_command(const ListOptions& options) {
     }
     line += '\n';
     if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size()) return {};
-    return errno_error(errno, "cannot write to standard output");
+    return cannot_write();
   };
   Result<void> listed = coordinator::list_names(
       *settings, filter_of(options.filter), options.filter.limit.value_or(UINT64_MAX), print_name);
   if (std::fflush(stdout) != 0 && listed) {
-    listed = errno_error(errno, "cannot write to standard output");
+    listed = cannot_write();
   }
+  // Whoever read the names has seen enough of them.
+  if (!listed && reader_gone) return ExitStatus::interrupted;
   return listed ? ExitStatus::complete : finish(listed.failure());
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <iterator>
@@ -30,10 +31,11 @@ std::string with_commas(uint64_t number) {
 
 std::string with_unit(uint64_t bytes) {
   constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  constexpr double kRoundsUp = 1024 - 0.05;  // would be shown as 1024.0
   if (bytes < 1024) return fmt::format("{} B", bytes);
   auto value = static_cast<double>(bytes);
   size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
+  while (value >= kRoundsUp && unit + 1 < kUnits.size()) {
     value /= 1024;
     ++unit;
   }
@@ -41,7 +43,7 @@ std::string with_unit(uint64_t bytes) {
 }
 
 std::string as_duration(double seconds) {
-  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 60 - 0.05) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<uint64_t>(std::llround(seconds));
   if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
   if (whole < 48 * 3600) return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
@@ -87,10 +89,11 @@ std::string summary_text(const Summary& summary) {
   return out;
 }
 
-void print_summary(const Summary& summary, bool json) {
+ExitStatus print_summary(const Summary& summary, bool json) {
   const std::string text = json ? summary_json(summary) + "\n" : summary_text(summary);
-  std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return summary.report.exit;
+  print_error(errno_error(errno, "cannot write the summary to standard output").text);
+  return summary.report.exit == ExitStatus::complete ? ExitStatus::fatal : summary.report.exit;
 }
 
 ExitStatus finish(const Error& failure) {
@@ -100,8 +103,7 @@ ExitStatus finish(const Error& failure) {
 
 ExitStatus finish(const Result<Summary>& summary, bool json) {
   if (!summary) return finish(summary.failure());
-  print_summary(summary.value(), json);
-  return summary.value().report.exit;
+  return print_summary(summary.value(), json);
 }
 
 void print_error(std::string_view text) {

@@ -30,8 +30,9 @@ std::string with_unit(uint64_t bytes);
 // "1.5 s", "3 min 20 s", "5 h 3 min"
 std::string as_duration(double seconds);
 
-// Prints the summary to standard output, in one of both forms.
-void print_summary(const Summary& summary, bool json);
+// Prints the summary to standard output, in one of both forms. Returns the run's exit status, or
+// fatal with a message when a complete run's summary cannot be written.
+ExitStatus print_summary(const Summary& summary, bool json);
 
 // Prints "gigafetch: TEXT" to standard error.
 void print_error(std::string_view text);

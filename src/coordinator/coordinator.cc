@@ -250,7 +250,7 @@ class Coordinator final : private Lister::Client,
   }
 
   void on_fatal(WorkerLink& link, const wire::Fatal& fatal) override {
-    give_up(fmt::format("worker {}: {}", link.worker(), fatal.text));
+    give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), fatal.text));
   }
 
   void on_link_ended(WorkerLink& link, const std::string& why) override {

@@ -7,7 +7,7 @@
 namespace gigafetch::coordinator {
 namespace {
 
-class Walk final : private Lister::Client {
+class Walk final : private Lister::Client, private listing::NameReceiver {
  public:
   Walk(const ListingSettings& settings, const Filter& filter, uint64_t limit,
        const std::function<Result<void>(std::string_view)>& on_name, listing::Dialect& dialect)
@@ -29,15 +29,17 @@ class Walk final : private Lister::Client {
 
   Result<uint64_t> on_page(listing::PageReader& page, bool last) override {
     intake_.begin_page();
-    if (Result<void> read = page.read_names(intake_); !read) return std::move(read).failure();
-    for (NameCursor cursor(intake_.names().bytes()); !cursor.done(); cursor.next()) {
-      if (Result<void> taken = on_name_(cursor.name()); !taken) return std::move(taken).failure();
-    }
-    for (const std::string& name : intake_.too_long()) {
-      if (Result<void> taken = on_name_(name); !taken) return std::move(taken).failure();
-    }
+    if (Result<void> read = page.read_names(*this); !read) return std::move(read).failure();
+    if (!taken_) return std::move(taken_).failure();
     if (last || intake_.limit_reached()) end({});
     return intake_.listed() + intake_.filtered();
+  }
+
+  bool on_name(std::string_view name) override {
+    const uint64_t before = intake_.listed() - intake_.duplicates();
+    const bool more = intake_.on_name(name);
+    if (intake_.listed() - intake_.duplicates() > before) taken_ = on_name_(name);
+    return more && taken_.ok();
   }
 
   void on_origin_alive() override { watch_.alive(); }
@@ -53,6 +55,7 @@ class Walk final : private Lister::Client {
   net::Loop loop_;
   PageIntake intake_;
   const std::function<Result<void>(std::string_view)>& on_name_;
+  Result<void> taken_;  // what on_name_ said last
   Result<void> result_;
   OriginWatch watch_;
   Lister lister_;

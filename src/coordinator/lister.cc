@@ -253,7 +253,7 @@ void Lister::sweep(TimePoint since) {
   if (connection_.last_activity() + settings_.stall_timeout > since) return;
   connection_.close();
   failed_try(fmt::format("no byte came for {} s in the answer to {}",
-                         settings_.stall_timeout / Millis(1000), page_name()));
+                         static_cast<double>(settings_.stall_timeout.count()) / 1000, page_name()));
 }
 
 }  // namespace gigafetch::coordinator

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <thread>
 
 #include "base/escape.h"
@@ -28,8 +29,14 @@ pid_t recorded_pid(int lock_fd) {
   return pid > 0 ? pid : 0;
 }
 
+// Whether it runs; a process that is dead and not yet reaped does not.
 bool is_alive(pid_t pid) {
-  return ::kill(pid, 0) == 0 || errno == EPERM;
+  if (::kill(pid, 0) != 0 && errno != EPERM) return false;
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string stat;
+  std::getline(file, stat);
+  const size_t name_end = stat.rfind(") ");  // the name itself may hold anything
+  return name_end == stat.npos || stat.substr(name_end + 2, 1) != "Z";
 }
 
 Result<void> record_pid(int lock_fd) {

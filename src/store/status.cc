@@ -37,9 +37,10 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
       return StoreStatus(Kind::busy, FailureClass::store_error, std::move(text));
     case ENOSPC:
     case EDQUOT:
+      return StoreStatus(Kind::run, FailureClass::store_error, text + "; free some space");
     case EROFS:
     case EIO:
-      return StoreStatus(Kind::run, FailureClass::store_error, std::move(text));
+      return StoreStatus(Kind::run, FailureClass::store_error, text + "; mend the file system");
     default:
       return file(FailureClass::store_error, std::move(text));
   }

@@ -16,7 +16,8 @@ class [[nodiscard]] StoreStatus {
     ok,
     file,  // this file cannot be stored, whatever is tried: `cause` says why
     busy,  // descriptors or memory ran out for a moment: try the file again later
-    run,   // nothing can be stored any more (a full or failing disk): stop the run
+    run,   // nothing can be stored any more (a full or failing disk): stop the run; the text
+           // ends with what to do first
   };
 
   StoreStatus() = default;

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 namespace gigafetch::supervisor {
 namespace {
@@ -22,6 +24,16 @@ void add_usage(const rusage& usage, Accounts& accounts) {
   // ru_maxrss is in KiB (getrusage(2)).
   accounts.peak_rss_bytes =
       std::max(accounts.peak_rss_bytes, static_cast<uint64_t>(usage.ru_maxrss) * 1024);
+}
+
+// VmHWM of proc(5). getrusage's figure outlives execve: it would be that of whoever started us.
+long own_peak_kib() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.starts_with("VmHWM:")) return std::strtol(line.c_str() + 6, nullptr, 10);
+  }
+  return 0;
 }
 
 void prepare_child(const std::string& name, pid_t supervisor) {
@@ -78,7 +90,9 @@ void kill_and_reap(pid_t pid, Accounts& accounts) {
 
 void add_own(Accounts& accounts) {
   rusage usage{};
-  if (::getrusage(RUSAGE_SELF, &usage) == 0) add_usage(usage, accounts);
+  if (::getrusage(RUSAGE_SELF, &usage) != 0) return;
+  usage.ru_maxrss = own_peak_kib();
+  add_usage(usage, accounts);
 }
 
 }  // namespace gigafetch::supervisor

@@ -118,6 +118,8 @@ class Supervisor {
     });
     if (!pid) return std::move(pid).failure();
     coordinator_ = *pid;
+    // Held open here, the socket would keep workers waiting whom no coordinator will ever accept.
+    listener_.reset();
     return {};
   }
 
@@ -126,7 +128,6 @@ class Supervisor {
       // What stays open in a sibling would hide the coordinator's end from everybody.
       control_.reset();
       signals_.reset();
-      listener_.reset();
       init_log(job_.log_level, fmt::format("worker {}", index));
       if (Result<void> pinned = pin_to_cpu(cpus_[index % cpus_.size()]); !pinned) {
         log_warning("{}", pinned.failure().text);

@@ -212,6 +212,7 @@ void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
 }
 
 void Fetcher::put_off(const Task& task, std::string_view why) {
+  if (state_ == State::stopped) return;
   if (put_offs_++ % kPutOffsPerWarning == 0) log_warning("{}; trying again", why);
   queue_.put_back_at(task, loop_.now() + kShortWait);
   arm_wake_timer();

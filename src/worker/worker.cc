@@ -48,7 +48,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   int run() {
     Result<UniqueFd> socket = connect_in_folder(place_.state_fd, "socket");
     if (!socket) {
-      log_error("{}", socket.failure().text);
+      // Refused: the coordinator has ended already, and told the supervisor why.
+      const bool gone = socket.failure().code == ErrorCode::refused;
+      if (!gone) log_error("{}", socket.failure().text);
       return 1;
     }
     if (Result<void> adopted = link_.adopt_unix(std::move(socket).value()); !adopted) {

@@ -180,7 +180,8 @@ TEST_CASE("a job's parts agree on what it is") {
   CHECK(job.worker.retries == 9);
   CHECK(job.worker.connect_timeout == Millis(2000));
   CHECK(job.worker.stall_timeout == Millis(3000));
-  CHECK_MESSAGE(job.worker.rate == 200, "the rate is shared by the workers");
+  CHECK_MESSAGE(job.worker.rate == doctest::Approx(180), "nine tenths, shared by the workers");
+  CHECK_MESSAGE(job.coordinator.listing.rate == doctest::Approx(100), "a tenth for the listing");
 }
 
 TEST_CASE(
