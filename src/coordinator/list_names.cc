@@ -29,8 +29,16 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
 
   Result<uint64_t> on_page(listing::PageReader& page, bool last) override {
     intake_.begin_page();
+    names_.clear();
+    name_ends_.clear();
     if (Result<void> read = page.read_names(*this); !read) return std::move(read).failure();
-    if (!taken_) return std::move(taken_).failure();
+    // Only now: of a page that is refused nothing is told.
+    size_t begin = 0;
+    for (const size_t end : name_ends_) {
+      Result<void> taken = on_name_(std::string_view(names_).substr(begin, end - begin));
+      if (!taken) return std::move(taken).failure();
+      begin = end;
+    }
     if (last || intake_.limit_reached()) end({});
     return intake_.listed() + intake_.filtered();
   }
@@ -38,8 +46,11 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
   bool on_name(std::string_view name) override {
     const uint64_t before = intake_.listed() - intake_.duplicates();
     const bool more = intake_.on_name(name);
-    if (intake_.listed() - intake_.duplicates() > before) taken_ = on_name_(name);
-    return more && taken_.ok();
+    if (intake_.listed() - intake_.duplicates() > before) {
+      names_ += name;
+      name_ends_.push_back(names_.size());
+    }
+    return more;
   }
 
   void on_origin_alive() override { watch_.alive(); }
@@ -55,7 +66,8 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
   net::Loop loop_;
   PageIntake intake_;
   const std::function<Result<void>(std::string_view)>& on_name_;
-  Result<void> taken_;  // what on_name_ said last
+  std::string names_;  // of the page, in its order
+  std::vector<size_t> name_ends_;
   Result<void> result_;
   OriginWatch watch_;
   Lister lister_;

@@ -83,6 +83,7 @@ void Fetcher::pump() {
     if (connection->is_open()) fill(*connection);
   }
   open_connections();
+  arm_wake_timer();  // also when no connection is open that could do so as it is filled
 }
 
 void Fetcher::open_connections() {

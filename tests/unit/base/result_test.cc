@@ -12,10 +12,10 @@ namespace gigafetch {
 namespace {
 
 const std::vector<ErrorCode> kCodes = {
-    ErrorCode::usage,       ErrorCode::io,        ErrorCode::not_found,   ErrorCode::exists,
-    ErrorCode::permission,  ErrorCode::no_space,  ErrorCode::no_resource, ErrorCode::busy,
-    ErrorCode::unsafe,      ErrorCode::malformed, ErrorCode::too_large,   ErrorCode::origin,
-    ErrorCode::interrupted,
+    ErrorCode::usage,      ErrorCode::io,          ErrorCode::not_found,   ErrorCode::exists,
+    ErrorCode::permission, ErrorCode::no_space,    ErrorCode::no_resource, ErrorCode::busy,
+    ErrorCode::unsafe,     ErrorCode::malformed,   ErrorCode::too_large,   ErrorCode::origin,
+    ErrorCode::refused,    ErrorCode::interrupted,
 };
 
 }  // namespace
@@ -43,7 +43,8 @@ TEST_CASE("an errno has the kind that decides what to do about it") {
   all_are({ENOSPC, EDQUOT}, ErrorCode::no_space);
   all_are({EMFILE, ENFILE, ENOMEM, ENOBUFS, EAGAIN, EADDRNOTAVAIL}, ErrorCode::no_resource);
   all_are({ELOOP, EXDEV}, ErrorCode::unsafe);
-  all_are({EIO, EBADF, ECONNREFUSED, 0, -1, 4'096}, ErrorCode::io);
+  all_are({ECONNREFUSED}, ErrorCode::refused);
+  all_are({EIO, EBADF, 0, -1, 4'096}, ErrorCode::io);
 }
 
 TEST_CASE("the error of an errno says what failed and why") {
