@@ -20,7 +20,7 @@ LOST = {
     "not-found": (answer(b"no", "404 Not Found"), "http-status", 404, 1, "404"),
     "gone": (answer(b"", "410 Gone"), "http-status", 410, 1, "410"),
     "forbidden": (answer(BIG, "403 Forbidden"), "http-status", 403, 1, "403"),
-    "unimplemented": (answer(b"", "501 Never"), "http-status", 501, 1, "501"),
+    "no-such-method": (answer(b"", "501 Never"), "http-status", 501, 1, "501"),
     "no-content": (answer(b"", "204 No Content"), "http-status", 204, 1, "204"),
     "part": (answer(BODY, "206 Partial Content"), "http-status", 206, 1, "206"),
     "error-for-ever": (answer(b"oops", "500 Oops"), "http-status", 500, TRIES, "500"),

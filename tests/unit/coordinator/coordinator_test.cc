@@ -2,7 +2,6 @@
 #include "coordinator/coordinator.h"
 
 #include <doctest/doctest.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,7 +15,8 @@
 #include "base/name_list.h"
 #include "base/temp_folder.h"
 #include "base/unix_socket.h"
-#include "net/raw_socket.h"
+#include "net/blocking_origin.h"
+#include "wire/frame_socket.h"
 #include "wire/messages.h"
 
 using namespace gigafetch;
@@ -28,63 +28,7 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-constexpr int kPatienceMs = 30'000;  // only a broken coordinator is waited for as long
 constexpr uint64_t kRunId = 0x0102030405060708;
-
-bool readable(int fd, int patience_ms = kPatienceMs) {
-  pollfd wait{fd, POLLIN, 0};
-  return ::poll(&wait, 1, patience_ms) == 1;
-}
-
-// One end of a socket on which frames travel, blocking.
-class FrameSocket {
- public:
-  explicit FrameSocket(UniqueFd fd) : fd_(std::move(fd)) {}
-
-  struct Message {
-    MessageType type;
-    std::string payload;
-  };
-  // The next message; nullopt at the end of the stream.
-  std::optional<Message> next() {
-    wire::Frame frame;
-    for (;;) {
-      const auto status = reader_.next(frame);
-      if (status == wire::FrameReader::Status::frame) {
-        return Message{frame.type, std::string(frame.payload)};
-      }
-      char bytes[64 * 1024];
-      ssize_t got = 0;
-      if (status == wire::FrameReader::Status::broken || !readable(fd_.get()) ||
-          (got = ::recv(fd_.get(), bytes, sizeof bytes, 0)) <= 0) {
-        return std::nullopt;
-      }
-      reader_.feed(std::string_view(bytes, static_cast<size_t>(got)));
-    }
-  }
-  bool is_silent() const { return reader_.at_boundary() && !readable(fd_.get(), 0); }
-
-  template <typename Message>
-  void send(const Message& message) const {
-    std::string out;
-    wire::append(out, message);
-    send_bytes(out);
-  }
-  void send_empty(MessageType type) const {
-    std::string out;
-    wire::append_empty(out, type);
-    send_bytes(out);
-  }
-  void send_bytes(const std::string& bytes) const {
-    CHECK(::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(bytes.size()));
-  }
-  void hang_up() { fd_.reset(); }
-
- private:
-  UniqueFd fd_;
-  wire::FrameReader reader_;
-};
 
 struct Batch {
   uint64_t lease = 0;
@@ -118,12 +62,10 @@ class WorkerSocket : public FrameSocket {
 class CoordinatorProcess {
  public:
   explicit CoordinatorProcess(const std::function<void(Settings&)>& change = {}) {
-    origin_ = bound_socket(port_);
-    ::listen(origin_.get(), 16);
     Settings settings;
     settings.listing.origin.scheme = "http";
     settings.listing.origin.host = "127.0.0.1";
-    settings.listing.origin.port = port_;
+    settings.listing.origin.port = origin_.port();
     settings.listing.api = "marker";
     settings.listing.retries = 0;
     settings.workers = 1;
@@ -134,7 +76,7 @@ class CoordinatorProcess {
     pid_ = ::fork();
     if (pid_ == 0) {
       ours.reset();
-      origin_.reset();
+      origin_.close();
       Place place;
       place.run_id = kRunId;
       place.state_fd = state.fd();
@@ -152,21 +94,9 @@ class CoordinatorProcess {
 
   // As the origin: takes one request for a page, and answers it. Its target.
   std::string serve_page(const std::string& json) {
-    if (!http_ && readable(origin_.get())) {
-      http_ = UniqueFd(::accept4(origin_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    }
-    std::string request;
-    char byte = 0;
-    while (!request.ends_with("\r\n\r\n") && readable(http_.get()) &&
-           ::recv(http_.get(), &byte, 1, 0) == 1) {
-      request += byte;
-    }
-    const std::string bytes =
-        "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(json.size()) + "\r\n\r\n" + json;
-    CHECK(::send(http_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(bytes.size()));
-    const size_t begin = request.find(' ') + 1;
-    return request.substr(begin, request.find(' ', begin) - begin);
+    std::string target = origin_.take_request();
+    origin_.answer(json);
+    return target;
   }
 
   // A worker that has said hello. All of them are this process, which the kernel vouches for.
@@ -219,8 +149,7 @@ class CoordinatorProcess {
   Figures figures;  // the last that were told
 
  private:
-  uint16_t port_ = 0;
-  UniqueFd origin_, http_;
+  BlockingOrigin origin_;
   pid_t pid_ = -1;
 };
 

@@ -5,21 +5,13 @@
 #include <cstdio>
 #include <set>
 
+#include "origin/catalogue_text.h"
+
 using namespace gigafetch;
+using namespace gigafetch::testing;
 using gigafetch::origin::Catalogue;
 
 namespace {
-
-std::string name_of(const Catalogue& catalogue, uint64_t index) {
-  std::string name;
-  catalogue.append_name(name, index);
-  return name;
-}
-std::string body_of(const Catalogue& catalogue, std::string_view name) {
-  std::string body;
-  catalogue.append_body(body, name, catalogue.size());
-  return body;
-}
 
 // The rule of catalogue.h once more, written from its text alone: what a verifier would compute.
 constexpr uint64_t kGamma = 0x9E3779B97F4A7C15;

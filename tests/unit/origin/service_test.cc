@@ -5,7 +5,10 @@
 #include <charconv>
 #include <vector>
 
+#include "origin/catalogue_text.h"
+
 using namespace gigafetch;
+using namespace gigafetch::testing;
 using namespace gigafetch::origin;
 using gigafetch::net::AfterReply;
 
@@ -46,16 +49,6 @@ Reply ask(Service& service, std::string_view target, bool is_get = true) {
   return reply;
 }
 
-std::string name_of(const Catalogue& catalogue, uint64_t index) {
-  std::string name;
-  catalogue.append_name(name, index);
-  return name;
-}
-std::string body_of(const Catalogue& catalogue, std::string_view name) {
-  std::string body;
-  catalogue.append_body(body, name, catalogue.size());
-  return body;
-}
 std::string page(const Catalogue& catalogue, uint64_t first, uint64_t end,
                  const std::string& marker) {
   std::string json = "{\"FileNames\":[";

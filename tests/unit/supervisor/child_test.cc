@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,14 +11,14 @@
 #include <cstring>
 #include <vector>
 
+#include "base/readable.h"
 #include "base/temp_folder.h"
 
 using namespace gigafetch;
 using namespace gigafetch::supervisor;
+using namespace gigafetch::testing;
 
 namespace {
-
-constexpr int kPatienceMs = 30'000;  // only what is broken is waited for as long
 
 struct Pipe {
   Pipe() {
@@ -30,12 +29,6 @@ struct Pipe {
   }
   UniqueFd read_end, write_end;
 };
-
-// Whether the other end says something or is closed; not whether it ever will.
-bool readable(int fd) {
-  pollfd wait{fd, POLLIN, 0};
-  return ::poll(&wait, 1, kPatienceMs) == 1;
-}
 
 // Waits until the child has ended, and leaves it to be reaped.
 void wait_for_end(pid_t pid) {

@@ -2,7 +2,6 @@
 #include "worker/worker.h"
 
 #include <doctest/doctest.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,7 +11,8 @@
 #include "base/temp_folder.h"
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
-#include "net/raw_socket.h"
+#include "net/blocking_origin.h"
+#include "wire/frame_socket.h"
 #include "wire/messages.h"
 #include "worker/batch_of.h"
 
@@ -23,24 +23,16 @@ using wire::MessageType;
 
 namespace {
 
-constexpr int kPatienceMs = 30'000;  // only a broken worker is waited for as long
 constexpr uint64_t kRunId = 0x1122334455667788;
 
-bool readable(int fd) {
-  pollfd wait{fd, POLLIN, 0};
-  return ::poll(&wait, 1, kPatienceMs) == 1;
-}
-
 // A worker in a child process, and the coordinator's end of its socket.
-class WorkerProcess {
+class WorkerProcess : public FrameSocket {
  public:
   explicit WorkerProcess(Mode mode) {
-    origin_ = bound_socket(port_);
-    ::listen(origin_.get(), 16);
     Settings settings;
     settings.origin.scheme = "http";
     settings.origin.host = "127.0.0.1";
-    settings.origin.port = port_;
+    settings.origin.port = origin.port();
     settings.api = "marker";
     settings.mode = mode;
     settings.connections = 1;
@@ -50,11 +42,12 @@ class WorkerProcess {
     pid_ = ::fork();
     if (pid_ == 0) {
       listener.value().reset();
-      origin_.reset();
+      origin.close();
       ::_exit(run_worker(settings, Place{3, kRunId, state.fd(), output.fd()}));
     }
     if (readable(listener.value().get())) {
-      link_ = UniqueFd(::accept4(listener.value().get(), nullptr, nullptr, SOCK_CLOEXEC));
+      static_cast<FrameSocket&>(*this) =
+          FrameSocket(UniqueFd(::accept4(listener.value().get(), nullptr, nullptr, SOCK_CLOEXEC)));
     }
   }
   ~WorkerProcess() {
@@ -65,47 +58,15 @@ class WorkerProcess {
 
   pid_t pid() const { return pid_; }
 
-  void send(const std::string& bytes) const {
-    CHECK(::send(link_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(bytes.size()));
-  }
-  void send_empty(MessageType type) const {
-    std::string out;
-    wire::append_empty(out, type);
-    send(out);
-  }
   void send_batch(uint64_t lease, const std::vector<std::string>& names) const {
     NameList list;
     for (const std::string& name : names) {
       list.append(name);
     }
-    std::string out;
-    wire::append(out, wire::BatchView{lease, list.count(), list.bytes()});
-    send(out);
+    send(wire::BatchView{lease, list.count(), list.bytes()});
   }
 
-  struct Message {
-    MessageType type;
-    std::string payload;
-  };
-  // The next message; nullopt at the end of the stream.
-  std::optional<Message> next() {
-    wire::Frame frame;
-    for (;;) {
-      const auto status = reader_.next(frame);
-      if (status == wire::FrameReader::Status::frame) {
-        return Message{frame.type, std::string(frame.payload)};
-      }
-      char bytes[16 * 1024];
-      ssize_t got = 0;
-      if (status == wire::FrameReader::Status::broken || !readable(link_.get()) ||
-          (got = ::recv(link_.get(), bytes, sizeof bytes, 0)) <= 0) {
-        return std::nullopt;
-      }
-      reader_.feed(std::string_view(bytes, static_cast<size_t>(got)));
-    }
-  }
-  // The same, with pulses left out.
+  // The next message but pulses.
   std::optional<Message> next_but_pulse() {
     std::optional<Message> message = next();
     while (message && message->type == MessageType::pulse)
@@ -124,8 +85,6 @@ class WorkerProcess {
     return message && message->type == MessageType::hello;
   }
 
-  void hang_up() { link_.reset(); }
-
   // How the process ended; -1 when it was not by itself.
   int exit_status() {
     int status = 0;
@@ -134,35 +93,11 @@ class WorkerProcess {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
-  // As the origin: accepts a connection when there is none, reads one request, gives its target.
-  std::string take_request() {
-    if (!http_ && readable(origin_.get())) {
-      http_ = UniqueFd(::accept4(origin_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    }
-    std::string request;
-    char byte = 0;
-    while (!request.ends_with("\r\n\r\n") && readable(http_.get()) &&
-           ::recv(http_.get(), &byte, 1, 0) == 1) {
-      request += byte;
-    }
-    const size_t begin = request.find(' ') + 1;
-    return request.substr(begin, request.find(' ', begin) - begin);
-  }
-  void answer(const std::string& body) const {
-    const std::string bytes =
-        "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-    CHECK(::send(http_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(bytes.size()));
-  }
-
+  BlockingOrigin origin;
   TempFolder state, output;
 
  private:
-  uint16_t port_ = 0;
-  UniqueFd origin_, http_;
   pid_t pid_ = -1;
-  UniqueFd link_;
-  wire::FrameReader reader_;
 };
 
 }  // namespace
@@ -195,11 +130,11 @@ TEST_CASE("a worker fetches a batch into the output folder and reports it once")
   WorkerProcess worker(Mode::store);
   REQUIRE(worker.greeted());
   worker.send_batch(42, {"folder/a", std::string("bad\0name", 8), "b"});
-  CHECK(worker.take_request() == "/get/folder/a");
+  CHECK(worker.origin.take_request() == "/get/folder/a");
   CHECK(read_file(worker.output / "folder/a") == "(none)");
-  worker.answer("the bytes of a");
-  CHECK(worker.take_request() == "/get/b");
-  worker.answer("");
+  worker.origin.answer("the bytes of a");
+  CHECK(worker.origin.take_request() == "/get/b");
+  worker.origin.answer("");
   const std::optional<wire::Outcome> outcome = worker.next_outcome();
   REQUIRE(outcome.has_value());
   CHECK(outcome->lease == 42);
@@ -246,8 +181,8 @@ TEST_CASE("a worker that compares stores nothing, and tells files that differ") 
   write_file(worker.output / "other", "bytes");
   worker.send_batch(7, {"same", "other", "missing"});
   for (const char* body : {"bytes", "BYTES", "bytes"}) {
-    worker.take_request();
-    worker.answer(body);
+    worker.origin.take_request();
+    worker.origin.answer(body);
   }
   const std::optional<wire::Outcome> outcome = worker.next_outcome();
   REQUIRE(outcome.has_value());
@@ -264,7 +199,7 @@ TEST_CASE("a draining worker settles what is in flight and hands the rest back")
   REQUIRE(worker.greeted());
   worker.send_batch(1, {"a", "b", "c"});
   worker.send_batch(2, {"d"});
-  CHECK(worker.take_request() == "/get/a");
+  CHECK(worker.origin.take_request() == "/get/a");
   worker.send_empty(MessageType::drain);
   worker.send_batch(3, {"e", "f"});
   std::map<uint64_t, wire::Outcome> outcomes;
@@ -275,7 +210,7 @@ TEST_CASE("a draining worker settles what is in flight and hands the rest back")
     // A batch that comes after the drain is handed back at once: by then it drains.
     if (i == 0) {
       REQUIRE(outcome->lease == 3);
-      worker.answer("bytes");
+      worker.origin.answer("bytes");
     }
   }
   REQUIRE(outcomes.size() == 3);
@@ -301,7 +236,7 @@ TEST_CASE("a worker that is told to stop leaves in good order, without a half-st
   WorkerProcess worker(Mode::store);
   REQUIRE(worker.greeted());
   worker.send_batch(1, {"a"});
-  worker.take_request();
+  worker.origin.take_request();
   worker.send_empty(MessageType::stop);
   CHECK(worker.exit_status() == 0);
   CHECK(read_file(worker.output / "a") == "(none)");
@@ -311,7 +246,7 @@ TEST_CASE("a worker leaves when the coordinator is gone") {
   WorkerProcess worker(Mode::store);
   REQUIRE(worker.greeted());
   worker.send_batch(1, {"a"});
-  worker.take_request();
+  worker.origin.take_request();
   worker.hang_up();
   CHECK(worker.exit_status() == 1);
 }
@@ -334,7 +269,7 @@ TEST_CASE("a worker leaves when the coordinator breaks the protocol") {
     REQUIRE(worker.greeted());
     std::string stop;  // it must leave before it comes to this
     wire::append_empty(stop, MessageType::stop);
-    worker.send(bytes + stop);
+    worker.send_bytes(bytes + stop);
     CHECK(worker.exit_status() == 1);
   }
 }
