@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "cli/command_line.h"
@@ -15,5 +16,6 @@ static bool hold_standard_descriptors() {
 
 int main(int argc, char** argv) {
   if (!hold_standard_descriptors()) return 1;
+  ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, children would vanish without a word
   return gigafetch::cli::run(argc, argv);
 }

@@ -32,15 +32,6 @@ spdlog::logger*& current_logger() {
 
 }  // namespace
 
-std::optional<LogLevel> log_level_of(std::string_view name) {
-  if (name == "debug") return LogLevel::debug;
-  if (name == "info") return LogLevel::info;
-  if (name == "warning") return LogLevel::warning;
-  if (name == "error") return LogLevel::error;
-  if (name == "off") return LogLevel::off;
-  return std::nullopt;
-}
-
 void init_log(LogLevel level, std::string_view role) {
   delete current_logger();
   auto* logger =

@@ -6,7 +6,6 @@
 
 #include <fmt/core.h>
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,9 +13,6 @@
 namespace gigafetch {
 
 enum class LogLevel { debug, info, warning, error, off };
-
-// The level called "debug", "info", "warning", "error" or "off".
-std::optional<LogLevel> log_level_of(std::string_view name);
 
 // Sets the level and how this process signs its lines. Called at start, and by each child once
 // after fork(2).

@@ -58,11 +58,6 @@ class NameList {
     bytes_.append(name);
     ++count_;
   }
-  // Takes back the last append, which was `name`.
-  void drop_last(std::string_view name) {
-    bytes_.resize(bytes_.size() - NameCursor::kLengthBytes - name.size());
-    --count_;
-  }
 
   void clear() {
     bytes_.clear();

@@ -5,40 +5,6 @@
 
 namespace gigafetch {
 
-std::string_view name_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::usage:
-      return "usage";
-    case ErrorCode::io:
-      return "io";
-    case ErrorCode::not_found:
-      return "not-found";
-    case ErrorCode::exists:
-      return "exists";
-    case ErrorCode::permission:
-      return "permission";
-    case ErrorCode::no_space:
-      return "no-space";
-    case ErrorCode::no_resource:
-      return "no-resource";
-    case ErrorCode::busy:
-      return "busy";
-    case ErrorCode::unsafe:
-      return "unsafe";
-    case ErrorCode::malformed:
-      return "malformed";
-    case ErrorCode::too_large:
-      return "too-large";
-    case ErrorCode::refused:
-      return "refused";
-    case ErrorCode::origin:
-      return "origin";
-    case ErrorCode::interrupted:
-      return "interrupted";
-  }
-  return "unknown";
-}
-
 ErrorCode code_of_errno(int error_number) {
   switch (error_number) {
     case ENOENT:

@@ -35,9 +35,6 @@ enum class ErrorCode : uint8_t {
   interrupted,  // the operator asked for the end
 };
 
-// The code's name as printed and logged, for example "no-space".
-std::string_view name_of(ErrorCode code);
-
 struct Error {
   ErrorCode code = ErrorCode::io;
   std::string text;

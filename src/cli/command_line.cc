@@ -1,11 +1,11 @@
 #include "cli/command_line.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
-#include <map>
 
 #include "base/escape.h"
 #include "cli/commands.h"
@@ -58,7 +58,34 @@ CLI::Validator any_count() {
 }
 
 CLI::Validator one_of(std::vector<std::string> values) {
-  return quiet(CLI::IsMember(std::move(values)));
+  const auto check = [values = std::move(values)](const std::string& text) -> std::string {
+    if (std::find(values.begin(), values.end(), text) != values.end()) return {};
+    return fmt::format("takes {}, not '{}'", fmt::join(values, ", "), printable(text));
+  };
+  return CLI::Validator(check, "");
+}
+
+// An option whose value is the name of a choice.
+template <typename Value>
+CLI::Option* choice_option(CLI::App& app, const std::string& name, Value& value,
+                           const std::vector<std::pair<std::string, Value>>& choices,
+                           const std::string& text) {
+  std::vector<std::string> names;
+  for (const auto& [choice, ignored] : choices)
+    names.push_back(choice);
+  const auto set = [&value, choices](const std::string& given) {
+    for (const auto& [choice, meaning] : choices) {
+      if (choice == given) value = meaning;
+    }
+  };
+  return app.add_option_function<std::string>(name, set, text)->check(one_of(std::move(names)));
+}
+
+// An option that may be given several times, each time with one value: it must not take the
+// arguments behind it for more of them.
+CLI::Option* repeated_option(CLI::App& app, const std::string& name,
+                             std::vector<std::string>& values, const std::string& text) {
+  return app.add_option(name, values, text)->take_all()->allow_extra_args(false);
 }
 
 CLI::Validator byte_count() {
@@ -100,9 +127,9 @@ void add_origin(CLI::App& app, OriginOptions& origin) {
       ->check(one_of({"marker"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--header", origin.headers, "Send this header with every request (repeatable)")
+  repeated_option(app, "--header", origin.headers,
+                  "Send this header with every request (repeatable)")
       ->type_name("'K: V'")
-      ->take_all()
       ->group(group);
   app.add_option("--bearer-file", origin.bearer_file,
                  "Send the token in this file as 'Authorization: Bearer'")
@@ -153,43 +180,41 @@ void add_worker(CLI::App& app, WorkerOptions& worker) {
 
 void add_filter(CLI::App& app, FilterOptions& filter) {
   const char* group = "Which names";
-  app.add_option("--limit", filter.limit, "Stop listing after this many names")
+  app.add_option("--limit", filter.limit,
+                 "Stop listing after this many names; for trials, verify will miss the rest")
       ->type_name("N")
       ->check(any_count())
       ->group(group);
-  app.add_option("--include", filter.include,
-                 "Only names that match this pattern (repeatable); * matches / too")
+  repeated_option(app, "--include", filter.include,
+                  "Only names that match this pattern (repeatable); * matches / too")
       ->type_name("GLOB")
-      ->take_all()
       ->group(group);
-  app.add_option("--exclude", filter.exclude, "No names that match this pattern (repeatable)")
+  repeated_option(app, "--exclude", filter.exclude, "No names that match this pattern (repeatable)")
       ->type_name("GLOB")
-      ->take_all()
       ->group(group);
 }
 
 void add_log_level(CLI::App& app, ReportOptions& report) {
-  static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::debug},
-                                                          {"info", LogLevel::info},
-                                                          {"warning", LogLevel::warning},
-                                                          {"error", LogLevel::error},
-                                                          {"off", LogLevel::off}};
-  app.add_option("--log-level", report.log_level, "debug, info, warning, error or off [warning]")
+  choice_option<LogLevel>(app, "--log-level", report.log_level,
+                          {{"debug", LogLevel::debug},
+                           {"info", LogLevel::info},
+                           {"warning", LogLevel::warning},
+                           {"error", LogLevel::error},
+                           {"off", LogLevel::off}},
+                          "debug, info, warning, error or off [warning]")
       ->type_name("LEVEL")
-      ->transform(quiet(CLI::CheckedTransformer(kLevels)))
       ->group("What to print");
 }
 
 void add_report(CLI::App& app, ReportOptions& report) {
-  static const std::map<std::string, ProgressMode> kModes = {{"auto", ProgressMode::automatic},
-                                                             {"plain", ProgressMode::plain},
-                                                             {"json", ProgressMode::json},
-                                                             {"none", ProgressMode::none}};
   app.add_flag("--json", report.json, "The summary as one JSON object on standard output")
       ->group("What to print");
-  app.add_option("--progress", report.progress,
-                 "auto, plain, json or none, on standard error [auto]")
-      ->transform(quiet(CLI::CheckedTransformer(kModes)))
+  choice_option<ProgressMode>(app, "--progress", report.progress,
+                              {{"auto", ProgressMode::automatic},
+                               {"plain", ProgressMode::plain},
+                               {"json", ProgressMode::json},
+                               {"none", ProgressMode::none}},
+                              "auto, plain, json or none, on standard error [auto]")
       ->type_name("MODE")
       ->group("What to print");
   add_log_level(app, report);
@@ -246,6 +271,9 @@ void define_ls(CLI::App& app, ListOptions& list) {
   add_origin(app, list.origin);
   add_filter(app, list.filter);
   add_log_level(app, list.report);
+  app.footer(
+      "Exit status: 0 all names are listed; 1 the listing could not go on; 2 wrong\n"
+      "usage; 4 interrupted, also by the end of whoever reads.");
 }
 
 void define_verify(CLI::App& app, VerifyOptions& verify) {
@@ -372,6 +400,9 @@ int run(int argc, char** argv) {
     for (const CLI::App* sub : app.get_subcommands())
       command += " " + sub->get_name();
     std::string why = error.what();
+    if (error.get_name() == "ConfigError") {
+      why = fmt::format("--config: {}", why);
+    }
     if (app.get_subcommands().empty() && error.get_name() == "RequiredError") {
       const bool other = argc > 1 && argv[1][0] != '-';
       why =

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 
 #include "base/escape.h"
 #include "base/io.h"
@@ -15,6 +17,8 @@
 
 namespace gigafetch::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kMaxTokenBytes = 16 * 1024;
 // Of --rate, for pages: enough wherever a page has ten names or more.
@@ -47,6 +51,15 @@ Result<std::string> read_token(const std::string& path) {
   }
   if (text.empty()) return error(ErrorCode::usage, "the bearer file '{}' is empty", shown);
   return token;
+}
+
+// The path without links, dots and a slash at its end; what does not exist yet stays as written.
+std::optional<fs::path> place_of(const std::string& path) {
+  std::error_code failed;
+  fs::path place = fs::absolute(path, failed);
+  if (!failed) place = fs::weakly_canonical(place, failed);
+  if (failed) return std::nullopt;
+  return place.has_filename() ? place : place.parent_path();
 }
 
 }  // namespace
@@ -116,28 +129,27 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
 }
 
 Result<std::string> state_path(const std::string& out, const std::string& given) {
-  namespace fs = std::filesystem;
-  const fs::path inside = fs::path(out) / store::kStateFolderName;
-  if (given.empty()) return inside.string();
-  std::error_code failed;
-  const auto place_of = [&](const std::string& path) {
-    const fs::path place = fs::weakly_canonical(fs::absolute(path, failed), failed);
-    return place.has_filename() ? place : place.parent_path();  // without a slash at its end
-  };
-  const fs::path folder = place_of(out);
-  const fs::path state = failed ? fs::path() : place_of(given);
-  if (failed) {
+  const std::string inside = (fs::path(out) / store::kStateFolderName).string();
+  if (given.empty()) return inside;
+  const std::optional<fs::path> folder = place_of(out), state = place_of(given);
+  if (!folder || !state) {
     return error(ErrorCode::usage, "--state '{}' is not a usable path", printable(given));
   }
-  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), state.begin(), state.end());
-  const bool below = end == folder.end();
-  if (below && state != folder / store::kStateFolderName) {
+  const auto end =
+      std::mismatch(folder->begin(), folder->end(), state->begin(), state->end()).first;
+  if (end == folder->end() && *state != *folder / store::kStateFolderName) {
     return error(ErrorCode::usage,
                  "--state must not lie in the output folder, where names could reach it; leave it "
                  "out to use '{}', or choose a folder elsewhere",
-                 printable(inside.string()));
+                 printable(inside));
   }
   return given;
+}
+
+std::string recorded_output(const std::string& out, const std::string& state) {
+  const std::optional<fs::path> folder = place_of(out), state_folder = place_of(state);
+  if (!folder || state_folder == *folder / store::kStateFolderName) return {};
+  return folder->string();
 }
 
 }  // namespace gigafetch::cli

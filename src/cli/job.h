@@ -27,4 +27,7 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
 // OUT: names could reach it there.
 Result<std::string> state_path(const std::string& out, const std::string& given);
 
+// What the ledger in `state` records of OUT (store::JobIdentity::output).
+std::string recorded_output(const std::string& out, const std::string& state);
+
 }  // namespace gigafetch::cli

@@ -7,11 +7,13 @@
 #include "cli/job.h"
 #include "cli/summary.h"
 #include "coordinator/list_names.h"
+#include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
 
 ExitStatus ls_command(const ListOptions& options) {
   init_log(options.report.log_level, "gigafetch");
+  supervisor::exit_on_stop_signals();
   Result<coordinator::ListingSettings> settings = listing_settings(options.origin);
   if (!settings) return finish(settings.failure());
   // A terminal must be kept from whatever a name holds; a pipe gets the name as it is, but for what

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <vector>
 
@@ -43,7 +44,7 @@ origin::Settings settings_of(const OriginServiceOptions& options) {
   settings.size = options.size;
   settings.page_size = options.page_size;
   settings.seed = options.seed;
-  settings.lag = Millis(static_cast<int64_t>(options.lag));
+  settings.lag = Millis(static_cast<int64_t>(std::ceil(options.lag)));
   settings.faults = {options.error_rate,    options.throttle_rate, options.reset_rate,
                      options.truncate_rate, options.stall_rate,    options.close_rate};
   return settings;

@@ -1,19 +1,19 @@
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/escape.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/job.h"
+#include "cli/own_work.h"
 #include "cli/progress.h"
 #include "coordinator/list_names.h"
 #include "store/output_folder.h"
 #include "store/set_difference.h"
 #include "store/set_hash.h"
 #include "store/tree_walk.h"
+#include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
 namespace {
@@ -93,9 +93,18 @@ Result<uint64_t> find_extras(const supervisor::Job& job, const Found& found) {
   return difference->extra + found.strangers;
 }
 
+// Entries on disk that are not listed. The listing of the run suffices when both sets are the same.
+Result<uint64_t> count_extras(const supervisor::Job& job, const Figures& figures) {
+  Result<Found> found = count_found(job.output_fd, job.worker.layout);
+  if (!found) return std::move(found).failure();
+  const store::SetHash stored{{figures.set_hash_low, figures.set_hash_high}, figures.stored};
+  if (found->strangers == 0 && found->names == stored) return uint64_t{0};
+  return find_extras(job, *found);
+}
+
 // The job that filled the output folder.
 Result<store::JobIdentity> recorded_job(int state_fd, const coordinator::ListingSettings& listing,
-                                        const std::string& out) {
+                                        const std::string& out, const std::string& state) {
   Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state_fd);
   if (!recorded) return std::move(recorded).failure();
   if (!recorded->has_value()) {
@@ -105,6 +114,7 @@ Result<store::JobIdentity> recorded_job(int state_fd, const coordinator::Listing
   store::JobIdentity wanted = **recorded;
   wanted.url = listing.origin.canonical();
   wanted.api = listing.api;
+  wanted.output = recorded_output(out, state);
   if (const std::string other = difference(**recorded, wanted); !other.empty()) {
     return error(ErrorCode::exists, "'{}' holds another job: {}", printable(out), other);
   }
@@ -131,7 +141,7 @@ Result<Summary> verify(const VerifyOptions& options) {
   }
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(*state_at);
   if (!state) return std::move(state).failure();
-  Result<store::JobIdentity> identity = recorded_job(state->fd(), *listing, options.out);
+  Result<store::JobIdentity> identity = recorded_job(state->fd(), *listing, options.out, *state_at);
   if (!identity) return std::move(identity).failure();
 
   job.output_fd = output_fd->get();
@@ -152,13 +162,10 @@ Result<Summary> verify(const VerifyOptions& options) {
     print_error(report.text);
     return summary;
   }
-  Result<Found> found = count_found(job.output_fd, job.worker.layout);
-  if (!found) return std::move(found).failure();
   const Figures& figures = report.figures;
-  const store::SetHash stored{{figures.set_hash_low, figures.set_hash_high}, figures.stored};
-  summary.extra = 0;
-  if (found->strangers > 0 || found->names != stored) {
-    Result<uint64_t> extra = find_extras(job, *found);
+  {
+    const OwnWork counted(report);
+    Result<uint64_t> extra = count_extras(job, figures);
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   }
@@ -176,6 +183,7 @@ Result<Summary> verify(const VerifyOptions& options) {
 
 ExitStatus verify_command(const VerifyOptions& options) {
   init_log(options.report.log_level, "gigafetch");
+  supervisor::exit_on_stop_signals();
   return finish(verify(options), options.report.json);
 }
 

@@ -1,5 +1,7 @@
 #include "coordinator/coordinator.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <memory>
 #include <set>
@@ -25,6 +27,9 @@ namespace {
 constexpr Millis kFiguresPeriod{250};
 // How long what is in flight may take to settle after the operator asked for the end.
 constexpr Millis kDrainPatience{5'000};
+// So many failing answers of one status, with nothing stored in between, end the run: the service
+// is ill, or wants something else of us.
+constexpr uint32_t kMaxFailingAnswers = 1000;
 
 class Coordinator final : private Lister::Client,
                           private WorkerLink::Client,
@@ -49,11 +54,13 @@ class Coordinator final : private Lister::Client,
         reaper_(loop_, [this] { std::erase_if(links_, is_gone); }) {}
 
   int run() {
-    Result<void> ready = control_.adopt_unix(UniqueFd(place_.control_fd));
-    if (ready) ready = listener_.open(UniqueFd(place_.listen_fd));
-    if (!ready) {
-      log_error("{}", ready.failure().text);
+    if (Result<void> linked = control_.adopt_unix(UniqueFd(place_.control_fd)); !linked) {
+      log_error("{}", linked.failure().text);
       return 1;
+    }
+    if (Result<void> listens = listener_.open(UniqueFd(place_.listen_fd)); !listens) {
+      give_up(listens.failure().text);
+      return 0;
     }
     figures_timer_.start(kFiguresPeriod, kFiguresPeriod);
     if (settings_.limit == 0) {
@@ -134,6 +141,10 @@ class Coordinator final : private Lister::Client,
       status = ExitStatus::fatal;
       final_text_ = flushed.failure().text;
       text = final_text_;
+    }
+    // Names that were not settled count as not yet listed: a later run will list them again.
+    if (!plan_.finished()) {
+      figures_.listed = figures_.stored + figures_.failed + figures_.rejected + figures_.duplicates;
     }
     update_wait_meter();
     send_figures();
@@ -218,9 +229,11 @@ class Coordinator final : private Lister::Client,
 
   void on_outcome(WorkerLink& link, wire::Outcome outcome) override {
     take_counters(link, outcome.counters);
+    if (outcome.stored > 0) failing_answers_ = 0;
     Result<void> recorded;
     const auto on_failure = [&](std::string_view name, const FileFailure& failure) {
       ++(is_rejection(failure.cause) ? figures_.rejected : figures_.failed);
+      count_failing_answers(failure);
       if (recorded) recorded = dead_letters_.add(name, failure);
     };
     if (!plan_.settle(link.holder(), outcome, on_failure)) {
@@ -234,8 +247,20 @@ class Coordinator final : private Lister::Client,
     figures_.set_hash_high = set.sum.high;
     if (recorded && !outcome.failures.empty()) recorded = dead_letters_.flush();
     if (!recorded) return give_up(recorded.failure().text);
+    if (failing_answers_ >= kMaxFailingAnswers) {
+      return give_up(fmt::format(
+          "{} answers in a row had status {}; see to the service, then run the same command again",
+          failing_answers_, failing_status_));
+    }
     dispatch();
     check_finished();
+  }
+
+  void count_failing_answers(const FileFailure& failure) {
+    if (failure.cause != FailureClass::http_status) return;
+    if (failure.status != failing_status_) failing_answers_ = 0;
+    failing_status_ = failure.status;
+    failing_answers_ += failure.attempts;
   }
 
   void on_pulse(WorkerLink& link, wire::Pulse pulse) override {
@@ -330,6 +355,8 @@ class Coordinator final : private Lister::Client,
   WaitMeter wait_meter_;
   Figures figures_;
   std::string final_text_;
+  uint32_t failing_answers_ = 0;  // of failing_status_, with nothing stored in between
+  uint16_t failing_status_ = 0;
   bool draining_ = false;
   bool finished_ = false;
 
@@ -350,19 +377,20 @@ class Coordinator final : private Lister::Client,
   std::set<pid_t> reaped_;                        // process reaped, end of its link not yet seen
 };
 
+int refuse_to_start(const Place& place, const std::string& why) {
+  std::string frame;
+  wire::append(frame, wire::Done{static_cast<uint8_t>(ExitStatus::fatal), why});
+  const auto sent = ::send(place.control_fd, frame.data(), frame.size(), MSG_NOSIGNAL);
+  return sent == static_cast<ssize_t>(frame.size()) ? 0 : 1;
+}
+
 }  // namespace
 
 int run_coordinator(const Settings& settings, const Place& place) {
   auto dialect = listing::make_dialect(settings.listing.api, settings.listing.origin.base_path);
-  if (!dialect) {
-    log_error("{}", dialect.failure().text);
-    return 1;
-  }
+  if (!dialect) return refuse_to_start(place, dialect.failure().text);
   auto dead_letters = store::DeadLetters::create(place.state_fd, settings.dead_letters);
-  if (!dead_letters) {
-    log_error("{}", dead_letters.failure().text);
-    return 1;
-  }
+  if (!dead_letters) return refuse_to_start(place, dead_letters.failure().text);
   Coordinator coordinator(settings, place, std::move(dialect).value(),
                           std::move(dead_letters).value());
   return coordinator.run();

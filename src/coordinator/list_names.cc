@@ -36,7 +36,10 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
     size_t begin = 0;
     for (const size_t end : name_ends_) {
       Result<void> taken = on_name_(std::string_view(names_).substr(begin, end - begin));
-      if (!taken) return std::move(taken).failure();
+      if (!taken) {
+        this->end(std::move(taken));  // not the page's fault: told as it is
+        return intake_.listed();
+      }
       begin = end;
     }
     if (last || intake_.limit_reached()) end({});

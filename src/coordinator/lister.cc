@@ -216,7 +216,9 @@ Result<void> Lister::read_page() {
 
 void Lister::failed_try(std::string text) {
   if (++tries_ > settings_.retries) {
-    return fail(ErrorCode::origin, fmt::format("{} ({} tries)", text, tries_));
+    return fail(ErrorCode::origin,
+                fmt::format("{} ({} tries); see to the service, then run the same command again",
+                            text, tries_));
   }
   log_info("{}; trying again", text);
   ++retries_;

@@ -15,9 +15,7 @@ OriginWatch::OriginWatch(net::Loop& loop, std::string origin,
       origin_(std::move(origin)),
       on_given_up_(std::move(on_given_up)),
       patience_(loop.now()),
-      timer_(loop, [this] { check(); }) {
-  timer_.start(kCheckPeriod, kCheckPeriod);
-}
+      sweep_(loop, kCheckPeriod, [this](TimePoint since) { check(since); }) {}
 
 void OriginWatch::alive() {
   patience_.on_life(loop_.now());
@@ -31,9 +29,9 @@ void OriginWatch::trouble(const std::string& text) {
   trouble_ = text;
 }
 
-void OriginWatch::check() {
-  if (!patience_.exhausted(loop_.now())) return;
-  timer_.stop();
+void OriginWatch::check(TimePoint since) {
+  if (given_up_ || !patience_.exhausted(since)) return;
+  given_up_ = true;
   on_given_up_(fmt::format("{} has not answered for {} s{}{}; check the URL and the service",
                            origin_, patience_.allowed() / Millis(1000),
                            trouble_.empty() ? "" : ": ", trouble_));

@@ -42,14 +42,15 @@ class OriginWatch {
   void trouble(const std::string& text);
 
  private:
-  void check();
+  void check(TimePoint since);
 
   net::Loop& loop_;
   std::string origin_;
   std::function<void(const std::string&)> on_given_up_;
   Patience patience_;
   std::string trouble_;
-  net::Timer timer_;
+  bool given_up_ = false;
+  net::StallSweep sweep_;
 };
 
 }  // namespace gigafetch::coordinator

@@ -45,8 +45,8 @@ Result<Header> parse_header_option(std::string_view text) {
       "range", "expect"};
   if (is_one_of(name, kCredentials)) {
     return error(ErrorCode::usage,
-                 "--header '{}' would show a credential in the process list; put the token in a "
-                 "file and use --bearer-file",
+                 "--header '{}' is not taken: process lists and configurations show it; put the "
+                 "token in a file of its own and use --bearer-file",
                  name);
   }
   if (is_one_of(name, kOwn)) {

@@ -1,5 +1,7 @@
 #include "listing/marker_dialect.h"
 
+#include <algorithm>
+
 #include "base/escape.h"
 #include "base/percent.h"
 
@@ -116,11 +118,26 @@ Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
 }
 
 Error MarkerDialect::refuse(simdjson::error_code code, std::string_view what) {
+  const size_t first = page_->find_first_not_of(" \t\r\n");
+  if (first == page_->npos) return error(ErrorCode::malformed, "{} is empty", what);
+  if (page_->at(first) != '{') {
+    return error(
+        ErrorCode::malformed,
+        "{} is no JSON object; at byte {} there stands '{}'; is the URL the service's base?", what,
+        first, printable(std::string_view(*page_).substr(first), 60));
+  }
+  if (code == simdjson::INCOMPLETE_ARRAY_OR_OBJECT || code == simdjson::UNCLOSED_STRING) {
+    const size_t shown = std::min<size_t>(page_->size(), 60);
+    return error(
+        ErrorCode::malformed,
+        "{} is cut off at byte {}, or something stands behind its object; it ends with '{}'", what,
+        page_->size(), printable(std::string_view(*page_).substr(page_->size() - shown)));
+  }
   const char* location = nullptr;
   // Only a document that was started has a location.
   const bool started = code != simdjson::EMPTY && code != simdjson::UTF8_ERROR &&
-                       code != simdjson::UNCLOSED_STRING && code != simdjson::UNESCAPED_CHARS &&
-                       code != simdjson::CAPACITY && code != simdjson::MEMALLOC;
+                       code != simdjson::UNESCAPED_CHARS && code != simdjson::CAPACITY &&
+                       code != simdjson::MEMALLOC;
   if (started && document_.current_location().get(location) != simdjson::SUCCESS)
     location = nullptr;
   const char* begin = page_->data();

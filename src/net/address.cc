@@ -70,8 +70,8 @@ void Resolver::resolve(const std::string& host, uint16_t port, Callback callback
       const bool final =
           status == UV_EAI_NONAME || status == UV_EAI_NODATA || status == UV_EAI_FAIL;
       done->callback(error(final ? ErrorCode::not_found : ErrorCode::origin,
-                           "the host '{}' cannot be looked up: {}", printable(done->host),
-                           uv_strerror(status)));
+                           "the host '{}' cannot be looked up ({}); check the URL",
+                           printable(done->host), uv_strerror(status)));
       return;
     }
     std::vector<SocketAddress> addresses;

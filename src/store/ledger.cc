@@ -40,6 +40,7 @@ std::string encode_identity(const JobIdentity& identity) {
   put_item(out, identity.api);
   put_item(out, identity.sink);
   put_item(out, identity.layout);
+  put_item(out, identity.output);
   put_item(out, std::to_string(identity.include.size()));
   for (const std::string& glob : identity.include)
     put_item(out, glob);
@@ -58,16 +59,16 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
     items.emplace_back(payload.substr(0, length));
     payload.remove_prefix(length);
   }
-  constexpr size_t kFixedItems = 5;
+  constexpr size_t kFixedItems = 6;
   if (items.size() < kFixedItems) return std::nullopt;
   size_t includes = 0;
-  const std::string& count = items[4];
+  const std::string& count = items[5];
   std::from_chars(count.data(), count.data() + count.size(), includes);
   if (includes > items.size() - kFixedItems) return std::nullopt;
   const auto first = items.begin() + kFixedItems;
   const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  return JobIdentity{items[0], items[1],        items[2],
-                     items[3], {first, middle}, {middle, items.end()}};
+  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()},
+                     items[4]};
 }
 
 std::string join(const std::vector<std::string>& globs) {
@@ -103,6 +104,7 @@ std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
        {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
         compare("--sink", recorded.sink, wanted.sink),
         compare("--layout", recorded.layout, wanted.layout),
+        compare("the output folder", recorded.output, wanted.output),
         compare("--include", recorded.include, wanted.include),
         compare("--exclude", recorded.exclude, wanted.exclude)}) {
     if (!found.empty()) return found;

@@ -14,9 +14,9 @@
 //                                              seeded with the record's offset
 //
 // Integers are little-endian. The identity's payload is a list of texts, each a u32 length and its
-// bytes: url, api, sink, layout, then the number of includes as a decimal text, the includes, and
-// the excludes. Chosen over JSON because every byte is under the checksum and nothing needs
-// parsing; over a database because a record is written once and never changed.
+// bytes: url, api, sink, layout, output, then the number of includes as a decimal text, the
+// includes, and the excludes. Chosen over JSON because every byte is under the checksum and nothing
+// needs parsing; over a database because a record is written once and never changed.
 #pragma once
 
 #include <optional>
@@ -35,6 +35,9 @@ struct JobIdentity {
   std::string layout;
   std::vector<std::string> include;
   std::vector<std::string> exclude;
+  // The output folder's path where the state folder lies elsewhere; empty where it lies inside and
+  // may move with it.
+  std::string output = {};
   bool operator==(const JobIdentity&) const = default;
 };
 

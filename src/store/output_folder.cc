@@ -1,24 +1,19 @@
 #include "store/output_folder.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 #include <string_view>
 
 #include "base/escape.h"
 #include "store/directory_cache.h"
+#include "store/directory_stream.h"
 #include "store/layout.h"
 
 namespace gigafetch::store {
 namespace {
-
-struct DirCloser {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
 
 bool is_folder(int parent_fd, const char* name) {
   struct stat there;
@@ -36,6 +31,7 @@ Result<UniqueFd> open_existing_output_folder(const std::string& path) {
 }
 
 Result<UniqueFd> open_output_folder(const std::string& path) {
+  if (path.empty()) return error(ErrorCode::usage, "the output folder has no name");
   const std::string shown = printable(path);
   if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) {
     if (errno == ENOENT) {
@@ -54,13 +50,9 @@ Result<UniqueFd> open_output_folder(const std::string& path) {
 
 Result<bool> is_empty_output(int output_fd) {
   // A descriptor of its own, so that the folder's read position is not shared.
-  const int fd = ::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno_error(errno, "cannot list the output folder");
-  const std::unique_ptr<DIR, DirCloser> dir(::fdopendir(fd));
-  if (dir == nullptr) {
-    ::close(fd);
-    return errno_error(errno, "cannot list the output folder");
-  }
+  const DirectoryStream dir =
+      open_stream(UniqueFd(::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  if (dir == nullptr) return errno_error(errno, "cannot list the output folder");
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == ".." || name == kStateFolderName) continue;

@@ -39,6 +39,11 @@ bool is_alive(pid_t pid) {
   return name_end == stat.npos || stat.substr(name_end + 2, 1) != "Z";
 }
 
+bool is_link(const std::string& path) {
+  struct stat there;
+  return ::lstat(path.c_str(), &there) == 0 && S_ISLNK(there.st_mode);
+}
+
 Result<void> record_pid(int lock_fd) {
   const std::string text = fmt::format("{}\n", ::getpid());
   if (::ftruncate(lock_fd, 0) != 0) return errno_error(errno, "cannot write the lock file");
@@ -74,9 +79,15 @@ Result<void> take_lock(int lock_fd, const std::string& shown) {
 Result<StateFolder> StateFolder::open_and_lock(const std::string& path) {
   const std::string shown = printable(path);
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-    return errno_error(errno, fmt::format("cannot make the state folder '{}'", shown));
+    Error why = errno_error(errno, fmt::format("cannot make the state folder '{}'", shown));
+    if (errno == ENOENT) why.text += "; make the folder that it stands in first";
+    return why;
   }
   UniqueFd folder_fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder_fd && is_link(path)) {
+    return error(ErrorCode::unsafe, "'{}' is a symbolic link; the state folder must be a folder",
+                 shown);
+  }
   if (!folder_fd) {
     return errno_error(errno, fmt::format("cannot open the state folder '{}'", shown));
   }
@@ -87,8 +98,11 @@ Result<StateFolder> StateFolder::open_and_lock(const std::string& path) {
     return error(ErrorCode::permission, "the state folder '{}' belongs to another user (uid {})",
                  shown, folder.st_uid);
   }
-  if ((folder.st_mode & 0077) != 0 && ::fchmod(folder_fd.get(), 0700) != 0) {
-    return errno_error(errno, fmt::format("cannot make '{}' private (mode 0700)", shown));
+  if ((folder.st_mode & 0077) != 0) {
+    return error(ErrorCode::permission,
+                 "others can use the state folder '{}'; make it private (chmod 700), or choose "
+                 "another one",
+                 shown);
   }
   UniqueFd lock_fd(
       ::openat(folder_fd.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));

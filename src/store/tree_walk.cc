@@ -1,40 +1,32 @@
 #include "store/tree_walk.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/escape.h"
 #include "store/directory_cache.h"
+#include "store/directory_stream.h"
 #include "store/layout.h"
 
 namespace gigafetch::store {
 namespace {
 
-struct DirCloser {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
-
 struct OpenFolder {
-  std::unique_ptr<DIR, DirCloser> dir;
+  DirectoryStream dir;
   size_t path_length;  // of the folder's path, with its trailing slash
 };
 
 Result<OpenFolder> open_folder(int parent_fd, const char* name, const std::string& path) {
-  const int fd = open_beneath(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  DIR* dir = fd < 0 ? nullptr : ::fdopendir(fd);
+  UniqueFd fd(open_beneath(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  DirectoryStream dir = open_stream(std::move(fd));
   if (dir == nullptr) {
-    const int failed = errno;
-    if (fd >= 0) ::close(fd);
-    return errno_error(failed, fmt::format("cannot list the folder '{}'", printable(path)));
+    return errno_error(errno, fmt::format("cannot list the folder '{}'", printable(path)));
   }
-  return OpenFolder{std::unique_ptr<DIR, DirCloser>(dir), path.size()};
+  return OpenFolder{std::move(dir), path.size()};
 }
 
 unsigned char type_of(int folder_fd, const dirent& entry) {

@@ -69,9 +69,9 @@ Result<pid_t> fork_child(const std::string& name, const std::function<int()>& bo
   return pid;
 }
 
-bool reap_one(Death& death, Accounts& accounts) {
+bool reap_child(pid_t pid, Death& death, Accounts& accounts) {
   rusage usage{};
-  death.pid = ::wait4(-1, &death.wait_status, WNOHANG, &usage);
+  death.pid = ::wait4(pid, &death.wait_status, WNOHANG, &usage);
   if (death.pid <= 0) return false;
   add_usage(usage, accounts);
   return true;

@@ -32,8 +32,9 @@ struct Death {
 // is killed when the supervisor dies. `name` is what ps and top show (15 bytes at most).
 Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body);
 
-// Takes the next dead child, if there is one, and adds what it used to `accounts`.
-bool reap_one(Death& death, Accounts& accounts);
+// Takes the child `pid` if it is dead, and adds what it used to `accounts`; -1 stands for any
+// child.
+bool reap_child(pid_t pid, Death& death, Accounts& accounts);
 
 // Kills one child and waits until it is gone.
 void kill_and_reap(pid_t pid, Accounts& accounts);

@@ -33,8 +33,9 @@ std::vector<int> allowed_cpus() {
   std::vector<int> cpus;
   cpu_set_t* set = CPU_ALLOC(kMaxCpus);
   const size_t size = CPU_ALLOC_SIZE(kMaxCpus);
+  if (set == nullptr) return {0};
   CPU_ZERO_S(size, set);
-  if (set != nullptr && ::sched_getaffinity(0, size, set) == 0) {
+  if (::sched_getaffinity(0, size, set) == 0) {
     for (int cpu = 0; cpu < kMaxCpus; ++cpu) {
       if (CPU_ISSET_S(static_cast<size_t>(cpu), size, set)) cpus.push_back(cpu);
     }
@@ -47,6 +48,7 @@ std::vector<int> allowed_cpus() {
 Result<void> pin_to_cpu(int cpu) {
   cpu_set_t* set = CPU_ALLOC(kMaxCpus);
   const size_t size = CPU_ALLOC_SIZE(kMaxCpus);
+  if (set == nullptr) return errno_error(ENOMEM, "cannot pin to a processor");
   CPU_ZERO_S(size, set);
   CPU_SET_S(static_cast<size_t>(cpu), size, set);
   const int status = ::sched_setaffinity(0, size, set);

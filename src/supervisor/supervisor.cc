@@ -19,6 +19,7 @@
 #include "coordinator/coordinator.h"
 #include "supervisor/child.h"
 #include "supervisor/limits.h"
+#include "supervisor/stop_signals.h"
 #include "wire/messages.h"
 #include "worker/worker.h"
 
@@ -66,6 +67,7 @@ class Supervisor {
 
   struct Worker {
     pid_t pid = 0;  // 0 while there is no process
+    TimePoint forked_at;
     std::optional<TimePoint> refork_at;
   };
 
@@ -91,8 +93,10 @@ class Supervisor {
     ::signal(SIGPIPE, SIG_IGN);
     sigset_t mask;
     ::sigemptyset(&mask);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD})
+    // An ignored one must stay out: a descriptor would read it all the same.
+    for (const int signal : stop_signals())
       ::sigaddset(&mask, signal);
+    ::sigaddset(&mask, SIGCHLD);
     if (::sigprocmask(SIG_BLOCK, &mask, &old_mask_) != 0) return errno_error(errno, "sigprocmask");
     signals_ = UniqueFd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
     return signals_ ? Result<void>() : errno_error(errno, "signalfd");
@@ -141,6 +145,7 @@ class Supervisor {
     });
     if (!pid) return std::move(pid).failure();
     workers_[index].pid = *pid;
+    workers_[index].forked_at = monotonic_now();
     workers_[index].refork_at.reset();
     return {};
   }
@@ -255,12 +260,13 @@ class Supervisor {
 
   void reap() {
     Death death;
-    while (reap_one(death, accounts_)) {
-      if (death.pid == coordinator_) {
-        coordinator_ = 0;
-        on_coordinator_death(death);
-      } else {
-        on_worker_death(death);
+    if (coordinator_ != 0 && reap_child(coordinator_, death, accounts_)) {
+      coordinator_ = 0;
+      on_coordinator_death(death);
+    }
+    for (Worker& worker : workers_) {
+      if (worker.pid != 0 && reap_child(worker.pid, death, accounts_)) {
+        on_worker_death(worker, death);
       }
     }
   }
@@ -273,19 +279,20 @@ class Supervisor {
         Leave::at_once);
   }
 
-  void on_worker_death(const Death& death) {
-    const auto worker = std::find_if(workers_.begin(), workers_.end(),
-                                     [&](const Worker& w) { return w.pid == death.pid; });
-    if (worker == workers_.end()) return;
-    worker->pid = 0;
+  void on_worker_death(Worker& worker, const Death& death) {
+    worker.pid = 0;
     if (control_) read_control();  // it may have left because the run is done
     if (ended_) return;
-    const auto index = static_cast<uint32_t>(worker - workers_.begin());
+    const auto index = static_cast<uint32_t>(&worker - workers_.data());
     tell_coordinator([&](std::string& out) {
       wire::append(out, wire::WorkerReaped{index, static_cast<uint32_t>(death.pid)});
     });
     if (drain_deadline_) return;
-    ++deaths_in_a_row_;
+    // Workers that die of one cause die together: that is one death.
+    if (deaths_in_a_row_ == 0 || worker.forked_at > last_counted_death_) {
+      ++deaths_in_a_row_;
+      last_counted_death_ = monotonic_now();
+    }
     if (deaths_in_a_row_ >= kMaxDeathsInARow) {
       return end(ExitStatus::fatal,
                  fmt::format("workers died {} times with nothing stored in between, the last {}; "
@@ -294,7 +301,7 @@ class Supervisor {
                  Leave::at_once);
     }
     const Millis wait = refork_backoff_.delay(deaths_in_a_row_, random_);
-    worker->refork_at = monotonic_now() + wait;
+    worker.refork_at = monotonic_now() + wait;
     log_warning("worker {} (pid {}) died: {}; forked again in {} ms", index, death.pid,
                 death.text(), wait.count());
   }
@@ -346,7 +353,8 @@ class Supervisor {
 
   pid_t coordinator_ = 0;
   std::vector<Worker> workers_;
-  uint32_t deaths_in_a_row_ = 0;
+  uint32_t deaths_in_a_row_ = 0;  // with nothing stored in between
+  TimePoint last_counted_death_;
   std::optional<TimePoint> drain_deadline_;
 
   bool ended_ = false;

@@ -47,7 +47,7 @@ class Observer {
 };
 
 // Runs a job to its end. The calling process must be single-threaded and must never have run an
-// event loop; it has no other children.
+// event loop. Other children of it are left alone.
 Report supervise(const Job& job, Observer& observer);
 
 }  // namespace gigafetch::supervisor

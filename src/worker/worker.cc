@@ -152,6 +152,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void on_store_broken(std::string_view text) override {
     if (broken_) return;
     broken_ = true;
+    // What was stored before counts. The batches stay: requests in flight still name them.
+    for (const auto& batch : batches_)
+      send_outcome(*batch);
     send(wire::Fatal{std::string(text)});
   }
 
@@ -165,10 +168,14 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (const store::StoreStatus committed = sink_->commit(); !committed.ok()) {
       return on_store_broken(committed.text());
     }
+    send_outcome(batch);
+    std::erase_if(batches_, [&](const auto& held) { return held.get() == &batch; });
+  }
+
+  void send_outcome(const Batch& batch) {
     wire::Outcome outcome = batch.outcome();
     outcome.counters = fetcher_.counters();
     send(outcome);
-    std::erase_if(batches_, [&](const auto& held) { return held.get() == &batch; });
   }
 
   void send_pulse() { send(wire::Pulse{fetcher_.counters(), fetcher_.trouble()}); }

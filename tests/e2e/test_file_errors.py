@@ -91,6 +91,17 @@ def test_each_way_to_fail_is_recorded_and_the_rest_is_stored(depth, out):
     assert summary["retries"] >= sum(attempts - 1 for _, _, _, attempts, _ in LOST.values())
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_thousand_failing_answers_in_a_row_end_the_run_with_their_status(retries, out):
+    names = [f"n{i:04}" for i in range(3000)]
+    with RawServer({}, {None: page(names)}) as server:
+        with_scripts(server, {name: answer(b"", "503 Busy", "Retry-After: 0") for name in names})
+        done = fetch(server.url, out, "--workers", 2, "--pipeline", 8, "--batch", 100, "--retries", retries, code=1)
+        assert server.gets() < 2900 * (retries + 1)
+    done.says("answers in a row had status 503", "same command again")
+    assert len(dead_letters(out)) * (retries + 1) >= 1000
+
+
 # Answered badly once (or more), then well.
 PASSING = {
     "500": answer(b"oops", "500 Oops"),

@@ -28,16 +28,16 @@ REFUSED = {
                  ["302", "redirect", "http://elsewhere.example/list", "give the URL"]),
     "gzip": (answer(gzip.compress(page("ab")), "200 OK", "Content-Encoding: gzip"),
              ["GET /list", "Content-Encoding 'gzip'"]),
-    "HTML": (answer(b"<html>It works!</html>"), ["page 1", "GET /list", "JSON", "It works!"]),
-    "nothing": (answer(b""), ["page 1", "0 bytes", "no JSON"]),
-    "JSON cut in a name": (listing(b'{"FileNames": ["a", "b'), ["page 1", "never closed"]),
-    "JSON cut behind the names": (listing(b'{"FileNames": ["a", "b"]'), ["page 1", "ended early"]),
+    "HTML": (answer(b"<html>It works!</html>"), ["page 1", "GET /list", "no JSON", "byte 0", "It works!", "URL"]),
+    "nothing": (answer(b""), ["page 1", "is empty"]),
+    "JSON cut in a name": (listing(b'{"FileNames": ["a", "b'), ["page 1", "cut off at byte 22"]),
+    "JSON cut behind the names": (listing(b'{"FileNames": ["a", "b"]'), ["page 1", "cut off at byte 24"]),
     "JSON cut behind the marker": (listing(b'{"FileNames": ["a"], "NextMarker": "m"'),
-                                   ["page 1", "ended early"]),
+                                   ["page 1", "cut off at byte 39"]),
     "JSON twice": (listing(b'{"FileNames": ["a"]}{"FileNames": ["b"]}'), ["page 1", "byte 20"]),
     "not UTF-8": (listing(b'{"FileNames": ["\xff"]}'), ["page 1", "UTF-8", "\\xff"]),
     "a lone surrogate": (listing(b'{"FileNames": ["\\ud800"]}'), ["page 1", "name", "string"]),
-    "a list": (listing(["a"]), ["page 1", "must be a JSON object"]),
+    "a list": (listing(["a"]), ["page 1", "no JSON object"]),
     "no names": (listing({"Files": ["a"]}), ["page 1", 'no "FileNames"', '"Files"']),
     "names that are a string": (listing({"FileNames": "a"}), ["page 1", "FileNames", "list of strings"]),
     "a name that is a number": (listing({"FileNames": ["a", 5]}), ["page 1", "a name", "byte 20", "5"]),
@@ -116,7 +116,7 @@ def test_what_a_broken_page_follows_is_not_lost_when_the_listing_is_mended(out):
     pages = {None: page("abc", "2"), "2": page("def")}
     with RawServer(FILES, pages) as server:
         server.on_list(answer(b'{"FileNames": ["d", "e"'), marker="2")
-        broken = fetch(server.url, out, "--workers", 2, code=1).says("page 2", "GET /list?next-marker=2", "ended early")
+        broken = fetch(server.url, out, "--workers", 2, code=1).says("page 2", "GET /list?next-marker=2", "cut off")
         assert broken.summary["listed"] == 3
         assert not (out / "d").exists()
         server.scripts.clear()

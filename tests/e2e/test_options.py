@@ -179,6 +179,13 @@ def test_options_can_stand_in_a_file_and_the_command_line_wins(server, tmp_path)
     assert stored_files(tmp_path / "out") == stored_files(tmp_path / "other") == {f"b{i}": b"x" for i in range(10)}
 
 
+def test_repeatable_options_may_stand_in_front_of_the_arguments(server, tmp_path):
+    out = tmp_path / "out"
+    run("fetch", "--include", "a*", "--include", "b1", "--exclude", "a2", "--header", "X: y", server.url, out)
+    assert sorted(stored_files(out)) == sorted([f"a{i}" for i in range(10) if i != 2] + ["b1"])
+    assert {head["x"] for _, _, head in server.requests} == {"y"}
+
+
 @pytest.mark.parametrize("text, words", [
     ("[fetch]\nworkers = none\n", ["workers"]), ("[fetch]\nwrokers = 3\n", ["wrokers"]),
     ("[fetch]\nrate = 0\n", ["rate"]), ("wrokers = 3\n", ["wrokers"]), (None, ["config"]),

@@ -218,14 +218,36 @@ def test_a_state_folder_that_names_could_reach_is_refused(server, out, tmp_path)
     assert list(out.iterdir()) == []
 
 
-def test_a_state_folder_is_made_private_and_must_be_ones_own(server, out):
+def test_a_state_folder_must_be_private_and_ones_own(server, out):
     (out / ".gigafetch").mkdir(parents=True)
-    (out / ".gigafetch").chmod(0o777)
+    (out / ".gigafetch").chmod(0o755)
+    refused(server, out, words=[".gigafetch", "chmod 700"])
+    assert stat.S_IMODE((out / ".gigafetch").stat().st_mode) == 0o755
+    (out / ".gigafetch").rmdir()
     fetch(server.url, out, "--workers", 1)
     assert stat.S_IMODE((out / ".gigafetch").stat().st_mode) == 0o700
     if os.geteuid() == 0:
         os.chown(out / ".gigafetch", 65534, 65534)
         refused(server, out, words=[".gigafetch", "another user", "65534"])
+
+
+def test_a_state_folder_belongs_to_one_output_folder(server, out, tmp_path):
+    state, other = tmp_path / "state", tmp_path / "other"
+    fetch(server.url, out, "--workers", 1, "--state", state)
+    other.mkdir()
+    (other / "mine").write_bytes(b"mine")
+    for options in ([], ["--restart"]):
+        refused(server, other, "--state", state, *options, words=["not empty", "--force"])
+    (other / "mine").unlink()
+    refused(server, other, "--state", state, words=["another job", str(out), str(other)])
+    run("verify", "--state", state, server.url, other, code=1).says("another job", str(out), str(other))
+    fetch(server.url, out, "--workers", 1, "--state", state)
+
+
+def test_a_mistyped_command_can_be_put_right_as_long_as_nothing_is_stored(server, out):
+    fetch("http://no-such-host.test", out, "--workers", 1, code=1)
+    fetch(server.url, out, "--workers", 1, "--layout", "flat")
+    refused(server, out, words=["another job", "--layout"])
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])

@@ -50,7 +50,10 @@ def test_without_json_the_summary_is_for_people(server, out):
 def test_the_summary_of_a_run_that_failed_is_printed_too(server, out):
     server.on_list(answer(b"", "404 Not Found"), marker="m14")
     summary = fetch(server.url, out, "--workers", 1, code=1).summary
-    assert (summary["listed"], summary["pages"], summary["exit"]) == (14, 2, 1)
+    assert (summary["pages"], summary["exit"]) == (2, 1)
+    # Of the names of the first two pages only those count that were settled by then.
+    assert summary["listed"] <= 14
+    assert summary["listed"] == sum(summary[key] for key in ("stored", "failed", "rejected", "duplicates"))
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify"])

@@ -2,8 +2,8 @@
 
     dependency_rule.py PROJECT
 
-The rule is in src/README.md: folders look down only, libraries are included only where they belong,
-and meson.build links no more than the rule allows. Before it judges the project, the check shows on
+The rule is in src/README.md: folders look down only, and libraries are included only where they
+belong. Before it judges the project, the check shows on
 made-up files that it finds what it is there to find.
 """
 import pathlib

@@ -17,7 +17,7 @@ TEST_CASE("only usage and interrupted errors have an exit status of their own") 
        {ErrorCode::io, ErrorCode::not_found, ErrorCode::exists, ErrorCode::permission,
         ErrorCode::no_space, ErrorCode::no_resource, ErrorCode::busy, ErrorCode::unsafe,
         ErrorCode::malformed, ErrorCode::too_large, ErrorCode::origin}) {
-    CAPTURE(name_of(code));
+    CAPTURE(static_cast<int>(code));
     CHECK(exit_status_of(code) == ExitStatus::fatal);
   }
   CHECK(exit_status_of(ErrorCode::usage) == ExitStatus::usage);

@@ -48,17 +48,6 @@ class StandardError {
 
 }  // namespace
 
-TEST_CASE("the log levels have their names, and no others") {
-  CHECK(log_level_of("debug") == LogLevel::debug);
-  CHECK(log_level_of("info") == LogLevel::info);
-  CHECK(log_level_of("warning") == LogLevel::warning);
-  CHECK(log_level_of("error") == LogLevel::error);
-  CHECK(log_level_of("off") == LogLevel::off);
-  for (const std::string name : {"", "warn", "INFO", "trace", "debug "}) {
-    CHECK_FALSE(log_level_of(name).has_value());
-  }
-}
-
 TEST_CASE("a line carries level and role, and is one write") {
   StandardError captured;
   init_log(LogLevel::info, "worker 3");

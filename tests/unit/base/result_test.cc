@@ -4,31 +4,10 @@
 
 #include <cerrno>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 namespace gigafetch {
-namespace {
-
-const std::vector<ErrorCode> kCodes = {
-    ErrorCode::usage,      ErrorCode::io,          ErrorCode::not_found,   ErrorCode::exists,
-    ErrorCode::permission, ErrorCode::no_space,    ErrorCode::no_resource, ErrorCode::busy,
-    ErrorCode::unsafe,     ErrorCode::malformed,   ErrorCode::too_large,   ErrorCode::origin,
-    ErrorCode::refused,    ErrorCode::interrupted,
-};
-
-}  // namespace
-
-TEST_CASE("every error code has a name of its own") {
-  std::set<std::string_view> names;
-  for (const ErrorCode code : kCodes)
-    names.insert(name_of(code));
-  CHECK(names.size() == kCodes.size());
-  CHECK(names.count("unknown") == 0);
-  CHECK(names.count("no-space") == 1);
-  CHECK(name_of(static_cast<ErrorCode>(255)) == "unknown");
-}
 
 TEST_CASE("an errno has the kind that decides what to do about it") {
   const auto all_are = [](std::initializer_list<int> numbers, ErrorCode code) {

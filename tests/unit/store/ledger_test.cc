@@ -50,9 +50,9 @@ TEST_CASE("an identity comes back as it was written") {
 
 TEST_CASE("the ledger's first bytes are those that are documented") {
   const TempFolder state;
-  REQUIRE(write_ledger(state.fd(), JobIdentity{"u", "a", "s", "l", {"i"}, {}}).ok());
+  REQUIRE(write_ledger(state.fd(), JobIdentity{"u", "a", "s", "l", {"i"}, {}, "/o"}).ok());
   const std::string payload =
-      "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\1\0\0\0"
+      "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\2\0\0\0/o\1\0\0\0"
       "1\1\0\0\0i"s;
   const std::string start =
       "GFLEDGER\1\0\0\0"s + static_cast<char>(payload.size()) + "\0\0\0\1\0\0\0"s + payload;

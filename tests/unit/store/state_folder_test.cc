@@ -61,13 +61,13 @@ TEST_CASE("a state folder is made for its owner alone, and the lock names the ru
   CHECK(by_fd.st_ino == by_path.st_ino);
 }
 
-TEST_CASE("a state folder that others may enter is made private") {
+TEST_CASE("a state folder that others may enter is refused, and its mode is left alone") {
   for (const unsigned mode : {0755u, 0777u, 0701u, 0710u}) {
     const TempFolder folder;
     fs::create_directory(folder / "state");
     fs::permissions(folder / "state", fs::perms(mode));
-    REQUIRE(StateFolder::open_and_lock(folder / "state").ok());
-    CHECK(mode_of(folder / "state") == 0700);
+    CHECK(refusal(folder / "state").text.find("chmod 700") != std::string::npos);
+    CHECK(mode_of(folder / "state") == mode);
   }
 }
 
@@ -123,7 +123,7 @@ TEST_CASE("the lock holds as long as a child that inherited it lives") {
 
 TEST_CASE("the pid of a dead run does not keep the lock") {
   const TempFolder folder;
-  fs::create_directory(folder / "state");
+  REQUIRE(StateFolder::open_and_lock(folder / "state").ok());
   for (const std::string& left :
        {std::to_string(dead_pid()) + "\n", std::to_string(::getppid()) + "\n",
         std::string("999999999999999999999\n"), std::string("garbage"), std::string("-1\n"),

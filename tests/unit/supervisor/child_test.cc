@@ -43,7 +43,7 @@ Death death_of(const std::function<int()>& body) {
   wait_for_end(pid.value());
   Death death;
   Accounts accounts;
-  REQUIRE(reap_one(death, accounts));
+  REQUIRE(reap_child(-1, death, accounts));
   CHECK(death.pid == pid.value());
   return death;
 }
@@ -141,15 +141,15 @@ TEST_CASE("a child dies with the process that forked it") {
 TEST_CASE("without a dead child there is nothing to reap") {
   Death death;
   Accounts accounts;
-  CHECK_FALSE(reap_one(death, accounts));
+  CHECK_FALSE(reap_child(-1, death, accounts));
   const Result<pid_t> alive = fork_child("alive", [] {
     wait_for_ever();
     return 0;
   });
   REQUIRE(alive);
-  CHECK_FALSE(reap_one(death, accounts));
+  CHECK_FALSE(reap_child(-1, death, accounts));
   kill_and_reap(alive.value(), accounts);
-  CHECK_FALSE(reap_one(death, accounts));
+  CHECK_FALSE(reap_child(-1, death, accounts));
 }
 
 TEST_CASE("several dead children are reaped one by one") {
@@ -164,7 +164,7 @@ TEST_CASE("several dead children are reaped one by one") {
   std::vector<pid_t> reaped;
   Death death;
   Accounts accounts;
-  while (reap_one(death, accounts))
+  while (reap_child(-1, death, accounts))
     reaped.push_back(death.pid);
   std::sort(pids.begin(), pids.end());
   std::sort(reaped.begin(), reaped.end());
@@ -241,7 +241,7 @@ TEST_CASE("the accounts hold the processor time of all children, and the largest
     REQUIRE(pid);
     wait_for_end(pid.value());
     Death death;
-    REQUIRE(reap_one(death, accounts));
+    REQUIRE(reap_child(-1, death, accounts));
     CHECK(accounts.cpu_seconds >= last + 0.09);
     last = accounts.cpu_seconds;
   }
@@ -263,7 +263,7 @@ TEST_CASE("the accounts hold the processor time of all children, and the largest
   REQUIRE(again);
   wait_for_end(again.value());
   Death death;
-  REQUIRE(reap_one(death, accounts));
+  REQUIRE(reap_child(-1, death, accounts));
   CHECK(accounts.peak_rss_bytes == peak);
 }
 
