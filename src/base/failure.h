@@ -34,6 +34,11 @@ enum class FailureClass : uint8_t {
   different = 49,  // the bytes on disk are not the origin's
 };
 
+// Whether it is about the origin's answer, or the lack of one.
+constexpr bool is_of_origin(FailureClass failure) {
+  return failure >= FailureClass::http_status && failure <= FailureClass::stalled;
+}
+
 // The class as written to failed.jsonl, for example "name-conflict".
 std::string_view name_of(FailureClass failure);
 

@@ -7,6 +7,7 @@
 #include "base/escape.h"
 #include "base/log.h"
 #include "http/status.h"
+#include "http/text.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -130,7 +131,8 @@ bool Lister::on_head(const http::ResponseHead& head) {
     refusal_ = Error{ErrorCode::origin, std::move(text)};
     return false;
   }
-  if (!head.content_encoding.empty() && head.content_encoding != "identity") {
+  if (!head.content_encoding.empty() &&
+      !http::equals_ignoring_case(head.content_encoding, "identity")) {
     refusal_ = error(ErrorCode::origin, "the origin sent {} with Content-Encoding '{}', unasked",
                      page_name(), printable(head.content_encoding));
     return false;

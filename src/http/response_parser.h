@@ -26,7 +26,10 @@ inline constexpr uint32_t kMaxInterimResponses = 16;
 struct ResponseHead {
   int status = 0;  // 200 to 599
   bool has_length = false;
-  uint64_t length = 0;      // Content-Length, when has_length
+  uint64_t length = 0;  // Content-Length, when has_length
+  // Neither a length nor chunks, and no word that the connection will close: only its end will tell
+  // where the body ends, and what follows for other requests would be taken for it.
+  bool endless = false;
   bool keep_alive = false;  // whether another response may follow on this connection
   std::string_view content_encoding;
   std::string_view content_type;

@@ -9,8 +9,8 @@
 
 namespace gigafetch::listing {
 
-// A name must be valid Unicode, as JSON demands: a page with a lone surrogate or other bytes in a name is
-// refused as a whole.
+// A name must be valid Unicode, as JSON demands: a page with a lone surrogate or other bytes in a
+// name is refused as a whole.
 class MarkerDialect final : public Dialect, private PageReader {
  public:
   explicit MarkerDialect(std::string_view base_path);

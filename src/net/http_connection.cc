@@ -10,15 +10,16 @@ HttpConnection::HttpConnection(Loop& loop, HttpConnection::Handler& handler)
 
 int HttpConnection::connect(const SocketAddress& address) {
   parser_.reset();
-  open_ = announced_ = false;
+  open_ = announced_ = endless_ = false;
   outstanding_ = 0;
   sent_ = responses_ = 0;
-  last_activity_ = loop_.now();
+  last_activity_ = monotonic_now();
   return stream_.connect(address);
 }
 
 void HttpConnection::send(std::string_view requests, uint32_t count) {
-  if (outstanding_ == 0) last_activity_ = loop_.now();
+  // The clock, not the loop's time: that of a callback behind a slow one is long past.
+  if (outstanding_ == 0) last_activity_ = monotonic_now();
   outstanding_ += count;
   sent_ += count;
   stream_.write(requests);
@@ -32,12 +33,12 @@ void HttpConnection::close() {
 
 void HttpConnection::on_connected() {
   open_ = true;
-  last_activity_ = loop_.now();
+  last_activity_ = monotonic_now();
   handler_.on_open();
 }
 
 void HttpConnection::on_bytes(std::string_view bytes) {
-  last_activity_ = loop_.now();
+  last_activity_ = monotonic_now();
   Closure closure;
   if (outstanding_ == 0) {
     closure.cause = Closure::Cause::bad_response;
@@ -47,7 +48,9 @@ void HttpConnection::on_bytes(std::string_view bytes) {
   }
   closure.fault = parser_.feed(bytes);
   if (closure.fault == ResponseFault::none) return handler_.on_read_end();
-  if (closure.fault != ResponseFault::handler_stop) {
+  if (is_ambiguous()) {
+    refuse_ambiguous(closure);
+  } else if (closure.fault != ResponseFault::handler_stop) {
     closure.cause = Closure::Cause::bad_response;
     closure.text = parser_.fault_text();
   } else {
@@ -56,9 +59,15 @@ void HttpConnection::on_bytes(std::string_view bytes) {
   finish(closure);
 }
 
+bool HttpConnection::on_head(const http::ResponseHead& head) {
+  endless_ = head.endless;
+  return !is_ambiguous() && handler_.on_head(head);
+}
+
 ResponseParser::Next HttpConnection::on_complete(bool keep_alive) {
   --outstanding_;
   ++responses_;
+  endless_ = false;
   handler_.on_response();
   if (!keep_alive) {
     announced_ = true;
@@ -76,9 +85,19 @@ void HttpConnection::on_ended(int uv_error) {
   }
   closure.cause = Closure::Cause::ended;
   // An orderly end completes a body that only the end delimits.
-  if (uv_error == 0) closure.fault = parser_.finish();
+  if (uv_error == 0 && is_ambiguous()) {
+    refuse_ambiguous(closure);
+  } else if (uv_error == 0) {
+    closure.fault = parser_.finish();
+  }
   if (announced_) closure.cause = Closure::Cause::announced;
   finish(closure);
+}
+
+void HttpConnection::refuse_ambiguous(Closure& closure) {
+  closure.cause = Closure::Cause::bad_response;
+  closure.fault = ResponseFault::bad_framing;
+  closure.text = "a body without a length, with further answers to come behind it";
 }
 
 void HttpConnection::finish(Closure closure) {

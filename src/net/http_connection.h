@@ -82,10 +82,13 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   void on_connected() override;
   void on_bytes(std::string_view bytes) override;
   void on_ended(int uv_error) override;
-  bool on_head(const http::ResponseHead& head) override { return handler_.on_head(head); }
+  bool on_head(const http::ResponseHead& head) override;
   bool on_body(std::string_view piece) override { return handler_.on_body(piece); }
   http::ResponseParser::Next on_complete(bool keep_alive) override;
 
+  // Whether the body under way could take in the answers to further requests.
+  bool is_ambiguous() const { return endless_ && outstanding_ > 1; }
+  static void refuse_ambiguous(Closure& closure);
   void finish(Closure closure);
 
   Loop& loop_;
@@ -94,6 +97,7 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   http::ResponseParser parser_;
   bool open_ = false;
   bool announced_ = false;  // the last response said "Connection: close" or the like
+  bool endless_ = false;    // of the response under way: see ResponseHead
   uint32_t outstanding_ = 0;
   uint64_t sent_ = 0;
   uint64_t responses_ = 0;

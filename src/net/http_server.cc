@@ -66,6 +66,8 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
       // Closing with requests unread would reset the connection and could destroy replies on their
       // way: end our side, and read until the client has seen it (RFC 9112 section 9.6).
       closing_ = true;
+      if (paused_) stream_.resume();
+      paused_ = false;
       if (stream_.backlog() == 0) stream_.shutdown();
       return;
     }

@@ -19,6 +19,7 @@ class CompareSink final : public Sink {
   // Ok when the file holds exactly `body`; else Kind::file with missing or different.
   StoreStatus put(std::string_view name, std::string_view body) override;
   StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) override;
+  void discard(std::string_view) override {}
   StoreStatus commit() override { return {}; }
 
  private:

@@ -30,6 +30,8 @@ class DirectoryCache {
   // trailing slash; "" is the root. The cache owns it; it is valid until the next call.
   StoreStatus get(std::string_view path, int& fd);
 
+  int root_fd() const { return root_fd_; }
+
   // Drops one directory, which somebody else removed or replaced.
   void forget(std::string_view path);
   // Closes every descriptor but the root's.

@@ -28,6 +28,11 @@ void remove_own(int directory_fd, const char* file, int file_fd) {
   if (own.st_ino == there.st_ino && own.st_dev == there.st_dev) ::unlinkat(directory_fd, file, 0);
 }
 
+// Folders are made as they are needed: one that cannot be made has no place to be made in.
+StoreStatus output_gone() {
+  return StoreStatus::run("the output folder has been removed; put it back");
+}
+
 }  // namespace
 
 // A file that arrives in pieces. It holds a descriptor of its own for the folder, since many files
@@ -87,7 +92,7 @@ StoreStatus FileSink::create(std::string_view name, UniqueFd& file_fd, int& dire
     StoreStatus status = directories_.get(parts.directory, directory_fd);
     if (!status.ok()) {
       if (status.kind() == StoreStatus::Kind::busy) directories_.clear();
-      return status;
+      return status.cause() == FailureClass::missing ? output_gone() : status;
     }
     file_fd.reset(::openat(directory_fd, file_.c_str(), kCreateFlags, kFileMode));
     if (file_fd) return {};
@@ -97,6 +102,8 @@ StoreStatus FileSink::create(std::string_view name, UniqueFd& file_fd, int& dire
     } else if (failed == ENOENT && !folder_was_gone) {
       folder_was_gone = true;  // removed under our descriptor: make it again, once
       directories_.forget(parts.directory);
+    } else if (failed == ENOENT) {
+      return output_gone();
     } else if (failed != EINTR) {
       if (failed == EMFILE || failed == ENFILE) directories_.clear();
       return StoreStatus::of_errno(failed, "create", path_);
@@ -145,6 +152,20 @@ StoreStatus FileSink::put(std::string_view name, std::string_view body) {
     return StoreStatus::of_errno(failed, "write", path_);
   }
   return finish(file_fd, directory_fd, file_.c_str(), path_);
+}
+
+void FileSink::discard(std::string_view name) {
+  if (path_of_name(options_.layout, name, path_)) return;
+  const SplitPath parts = split_path(path_);
+  file_.assign(parts.file);
+  const std::string folder = parts.directory.empty() ? "." : std::string(parts.directory);
+  const UniqueFd directory(
+      open_beneath(directories_.root_fd(), folder.c_str(), O_PATH | O_DIRECTORY));
+  struct stat there;
+  if (directory && ::fstatat(directory.get(), file_.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+      S_ISREG(there.st_mode)) {
+    ::unlinkat(directory.get(), file_.c_str(), 0);
+  }
 }
 
 StoreStatus FileSink::open(std::string_view name, std::unique_ptr<BodyWriter>& writer) {

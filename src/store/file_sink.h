@@ -31,6 +31,7 @@ class FileSink final : public Sink {
   StoreStatus put(std::string_view name, std::string_view body) override;
   StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) override;
   // Writes are in the page cache when put and close return, which outlives this process.
+  void discard(std::string_view name) override;
   StoreStatus commit() override { return {}; }
 
  private:

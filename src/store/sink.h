@@ -39,6 +39,10 @@ class Sink {
   // Starts a file. `writer` is set when the status is ok; it must not outlive the sink.
   virtual StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) = 0;
 
+  // The name has failed for good: removes what an earlier try of a process that died, or an earlier
+  // run, left of it. Does nothing where no regular file stands.
+  virtual void discard(std::string_view name) = 0;
+
   // Everything stored so far is committed: it survives the death of this process. Called before the
   // outcome that reports it.
   virtual StoreStatus commit() = 0;

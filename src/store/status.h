@@ -24,6 +24,9 @@ class [[nodiscard]] StoreStatus {
   static StoreStatus file(FailureClass cause, std::string text) {
     return StoreStatus(Kind::file, cause, std::move(text));
   }
+  static StoreStatus run(std::string text) {
+    return StoreStatus(Kind::run, FailureClass::store_error, std::move(text));
+  }
   // The status that belongs to an errno from working on `path`.
   static StoreStatus of_errno(int error_number, std::string_view operation, std::string_view path);
   // The status that belongs to what stands at `path`: ok for a regular file.

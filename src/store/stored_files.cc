@@ -16,6 +16,9 @@ StoreStatus StoredFiles::locate(std::string_view name, int& directory_fd) {
   }
   const SplitPath parts = split_path(path_);
   file_.assign(parts.file);
+  StoreStatus status = directories_.get(parts.directory, directory_fd);
+  if (status.kind() != StoreStatus::Kind::busy) return status;
+  directories_.clear();  // its descriptors are the only ones to spare
   return directories_.get(parts.directory, directory_fd);
 }
 

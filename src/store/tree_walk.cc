@@ -60,7 +60,8 @@ Result<void> walk_tree(int output_fd,
     const int folder_fd = ::dirfd(folder.dir.get());
     const unsigned char type = type_of(folder_fd, *entry);
     const bool at_top = open_folders.size() == 1;
-    if (at_top && (name == kStateFolderName || (name == "lost+found" && type == DT_DIR))) continue;
+    if (at_top && (name == kStateFolderName || is_lost_and_found(folder_fd, entry->d_name)))
+      continue;
     path += name;
     if (type != DT_DIR) {
       const EntryKind kind = type == DT_REG ? EntryKind::file : EntryKind::other;

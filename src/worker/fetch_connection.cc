@@ -1,9 +1,11 @@
 #include "worker/fetch_connection.h"
 
 #include <charconv>
+#include <utility>
 
 #include "base/escape.h"
 #include "http/status.h"
+#include "http/text.h"
 
 namespace gigafetch::worker {
 namespace {
@@ -71,7 +73,8 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
   }
   FileFailure failure;
   failure.status = 200;
-  if (!head.content_encoding.empty() && head.content_encoding != "identity") {
+  if (!head.content_encoding.empty() &&
+      !http::equals_ignoring_case(head.content_encoding, "identity")) {
     failure.cause = FailureClass::content_encoding;
     failure.text =
         fmt::format("Content-Encoding '{}' was not asked for", printable(head.content_encoding));
@@ -204,9 +207,10 @@ void FetchConnection::reset_response() {
 }
 
 void FetchConnection::on_read_end() {
-  if (!whole_.empty()) {
-    partial_ = whole_;
-    whole_ = {};
+  if (whole_.size() > kSmallBody) {
+    spill(std::exchange(whole_, {}));
+  } else if (!whole_.empty()) {
+    partial_ = std::exchange(whole_, {});
   }
   owner_.fill(*this);
 }

@@ -152,8 +152,8 @@ void Fetcher::fill(FetchConnection& connection) {
   if (connection.in_flight() > depth / 2) return;
   const TimePoint now = loop_.now();
   while (connection.in_flight() < depth && connection.sent() < request_limit_.now() &&
-         queue_.ready(now, 1) > 0 && rate_limit_.take(now)) {
-    send_task(connection, *queue_.take(now));
+         queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
+    send_task(connection, *queue_.take(now, connection.sent() == 0));
     if (state_ != State::running) return;
   }
   connection.flush();
@@ -175,6 +175,8 @@ void Fetcher::send_task(FetchConnection& connection, const Task& task) {
 void Fetcher::arm_wake_timer() {
   const TimePoint now = loop_.now();
   std::optional<TimePoint> wake = queue_.next_due();
+  // What is due already goes with the next answer or connection, which is what it lacks.
+  if (wake && *wake <= now) wake.reset();
   if (const Millis wait = rate_limit_.wait(); wait > Millis(0) && queue_.ready(now, 1) > 0) {
     wake = now + wait;
   }
@@ -198,16 +200,19 @@ void Fetcher::stored(const Task& task, uint64_t bytes) {
 }
 
 void Fetcher::failed(const Task& task, FileFailure failure) {
-  if (state_ != State::stopped) client_.on_failed(task, std::move(failure));
+  if (state_ == State::stopped) return;
+  if (is_of_origin(failure.cause)) sink_.discard(task.name());
+  client_.on_failed(task, std::move(failure));
 }
 
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   if (state_ == State::stopped) return;
   ++task.attempts;
+  task.replayed = false;
   failure.attempts = task.attempts;
-  if (task.attempts > settings_.retries) return client_.on_failed(task, std::move(failure));
+  if (task.attempts > settings_.retries) return failed(task, std::move(failure));
   ++counters_.retries;
-  const Millis wait = std::max(at_least, retry_backoff_.delay(task.attempts, random_));
+  const Millis wait = at_least + retry_backoff_.delay(task.attempts, random_);
   queue_.put_back_at(task, loop_.now() + wait);
   arm_wake_timer();
 }

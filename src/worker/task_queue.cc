@@ -8,7 +8,12 @@ void TaskQueue::add(Batch& batch) {
   fresh_.push_back({&batch, 0});
 }
 
-std::optional<Task> TaskQueue::take(TimePoint now) {
+std::optional<Task> TaskQueue::take(TimePoint now, bool fresh_connection) {
+  if (fresh_connection && !replays_.empty()) {
+    const Task task = replays_.back();
+    replays_.pop_back();
+    return task;
+  }
   if (!again_.empty()) {
     const Task task = again_.back();
     again_.pop_back();
@@ -27,8 +32,13 @@ std::optional<Task> TaskQueue::take(TimePoint now) {
   return task;
 }
 
+bool TaskQueue::available(TimePoint now, bool fresh_connection) const {
+  return (fresh_connection && !replays_.empty()) || !again_.empty() || !fresh_.empty() ||
+         (!waiting_.empty() && waiting_.front().due <= now);
+}
+
 size_t TaskQueue::ready(TimePoint now, size_t limit) const {
-  size_t count = again_.size();
+  size_t count = replays_.size() + again_.size();
   for (const Fresh& fresh : fresh_) {
     if (count >= limit) return limit;
     count += fresh.batch->count() - fresh.next;
@@ -57,6 +67,7 @@ std::optional<TimePoint> TaskQueue::next_due() const {
 }
 
 void TaskQueue::clear() {
+  replays_.clear();
   again_.clear();
   fresh_.clear();
   waiting_.clear();

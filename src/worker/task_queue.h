@@ -1,6 +1,7 @@
 // TaskQueue: the names a worker has to fetch and has not sent. Pure; the caller brings the time.
 //
-// First come names given back by a connection that ended, then those whose wait after a failure is
+// First come names to be replayed, where they may go; then names given back by a connection that
+// ended, then those whose wait after a failure is
 // over, then new ones in the order of their batches.
 #pragma once
 
@@ -18,11 +19,14 @@ class TaskQueue {
   // All names of `batch`, which must live until each of them is settled.
   void add(Batch& batch);
   // A name that was taken and must be sent again: now, or not before `due`.
-  void put_back(const Task& task) { again_.push_back(task); }
+  void put_back(const Task& task) { (task.replayed ? replays_ : again_).push_back(task); }
   void put_back_at(const Task& task, TimePoint due);
 
-  // The next name to send; nullopt when none is ready at `now`.
-  std::optional<Task> take(TimePoint now);
+  // The next name to send; nullopt when none is ready at `now`. Replays go out on fresh connections
+  // only: the end of one more reused connection would say nothing about the name. There always is
+  // one to come, in the place of the connection that ended.
+  std::optional<Task> take(TimePoint now, bool fresh_connection);
+  bool available(TimePoint now, bool fresh_connection) const;
 
   // Names that take() would give at `now`, counted up to `limit`.
   size_t ready(TimePoint now, size_t limit) const;
@@ -45,6 +49,7 @@ class TaskQueue {
 
   size_t due(TimePoint now, size_t root, size_t limit) const;
 
+  std::vector<Task> replays_;
   std::vector<Task> again_;
   std::vector<Waiting> waiting_;  // a heap, the first that is due in front
   std::deque<Fresh> fresh_;

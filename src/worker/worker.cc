@@ -159,7 +159,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_drained() override {
-    while (!batches_.empty())
+    while (!broken_ && !batches_.empty())
       report(*batches_.back());
   }
 

@@ -91,6 +91,35 @@ def test_each_way_to_fail_is_recorded_and_the_rest_is_stored(depth, out):
     assert summary["retries"] >= sum(attempts - 1 for _, _, _, attempts, _ in LOST.values())
 
 
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("connections", [1, 8])
+def test_connections_that_end_unannounced_between_answers_cost_no_file_an_attempt(depth, connections, out):
+    files = {f"f{i:03}": b"%d" % i for i in range(300)}
+    with RawServer(files, {None: page(files)}) as server:
+        with_scripts(server, {name: [answer(body), FIN] for name, body in files.items()})
+        done = fetch(server.url, out, "--workers", 1, "--connections", connections, "--pipeline", depth, "--retries", 0)
+    assert stored_files(out) == files and done.summary["retries"] == 0
+
+
+def test_a_body_without_a_length_never_takes_in_the_next_answer(out):
+    files = {f"f{i:02}": b"body %d" % i for i in range(40)}
+    with RawServer(files, {None: page(files)}) as server:
+        with_scripts(server, {"f03": [b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nbody 3"]})
+        fetch(server.url, out, "--workers", 1, "--connections", 1, "--pipeline", 8, "--retries", 1,
+              "--stall-timeout", 0.3, code=3)
+    del files["f03"]
+    assert stored_files(out) == files and list(dead_letters(out)) == ["f03"]
+
+
+def test_a_name_that_fails_leaves_no_file_of_an_earlier_run(out):
+    files = {"a": b"A", "b": b"B"}
+    with RawServer(files, {None: page(files)}) as server:
+        fetch(server.url, out, "--workers", 1)
+        with_scripts(server, {"a": answer(b"", "404 Not Found")})
+        fetch(server.url, out, "--workers", 1, "--restart", code=3)
+    assert stored_files(out) == {"b": b"B"}
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_thousand_failing_answers_in_a_row_end_the_run_with_their_status(retries, out):
     names = [f"n{i:04}" for i in range(3000)]

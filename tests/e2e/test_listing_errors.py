@@ -33,7 +33,7 @@ REFUSED = {
     "JSON cut in a name": (listing(b'{"FileNames": ["a", "b'), ["page 1", "cut off at byte 22"]),
     "JSON cut behind the names": (listing(b'{"FileNames": ["a", "b"]'), ["page 1", "cut off at byte 24"]),
     "JSON cut behind the marker": (listing(b'{"FileNames": ["a"], "NextMarker": "m"'),
-                                   ["page 1", "cut off at byte 39"]),
+                                   ["page 1", "cut off at byte 38"]),
     "JSON twice": (listing(b'{"FileNames": ["a"]}{"FileNames": ["b"]}'), ["page 1", "byte 20"]),
     "not UTF-8": (listing(b'{"FileNames": ["\xff"]}'), ["page 1", "UTF-8", "\\xff"]),
     "a lone surrogate": (listing(b'{"FileNames": ["\\ud800"]}'), ["page 1", "name", "string"]),
@@ -117,7 +117,7 @@ def test_what_a_broken_page_follows_is_not_lost_when_the_listing_is_mended(out):
     with RawServer(FILES, pages) as server:
         server.on_list(answer(b'{"FileNames": ["d", "e"'), marker="2")
         broken = fetch(server.url, out, "--workers", 2, code=1).says("page 2", "GET /list?next-marker=2", "cut off")
-        assert broken.summary["listed"] == 3
+        assert broken.summary["listed"] == broken.summary["stored"] <= 3
         assert not (out / "d").exists()
         server.scripts.clear()
         assert fetch(server.url, out, "--workers", 2).summary["stored"] == 6

@@ -340,7 +340,7 @@ TEST_CASE("closure: the handler refuses a head or a body") {
 
 TEST_CASE("a body that only the end of the connection delimits is completed by an orderly end") {
   Scene scene([](Peer& peer, const std::string&) {
-    peer.send("HTTP/1.1 200 OK\r\n\r\nall of it");
+    peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it");
     peer.end();
   });
   Client& client = scene.client;
@@ -353,6 +353,33 @@ TEST_CASE("a body that only the end of the connection delimits is completed by a
   CHECK(client.closure.unanswered == 1);
   CHECK(client.closure.responses == 1);
   CHECK_FALSE(client.closure.in_response);
+}
+
+TEST_CASE("a body without a length is refused as soon as further answers could follow it") {
+  std::string field;
+  bool late = false;
+  SUBCASE("asked for before") {}
+  SUBCASE("asked for before, on a connection that stays") {
+    field = "Connection: keep-alive\r\n";
+  }
+  SUBCASE("asked for behind its head") {
+    late = true;
+  }
+  Scene scene([&](Peer& peer, const std::string& target) {
+    if (target == "/a") return peer.send("HTTP/1.1 200 OK\r\n" + field + "\r\nall of it");
+    peer.send(ok("the next"));
+    peer.end();
+  });
+  Client& client = scene.client;
+  REQUIRE(client.open(scene.server.address()));
+  client.get("/a");
+  if (late) REQUIRE(run_until(scene.loop, [&] { return client.body == "all of it"; }));
+  client.get("/b");
+  REQUIRE(client.wait_closed());
+  CHECK(client.bodies.empty());
+  CHECK(client.closure.cause == Cause::bad_response);
+  CHECK(client.text.find("without a length") != std::string::npos);
+  CHECK(client.closure.unanswered == 2);
 }
 
 TEST_CASE("a body that only the end of the connection delimits is not completed by a reset") {

@@ -359,6 +359,36 @@ TEST_CASE("a folder removed under the cache is made again") {
   CHECK(read_file(out / "d/second") == "y");
 }
 
+TEST_CASE("discard removes a file, and nothing else") {
+  const TempFolder out, outside;
+  write_file(outside / "f", "precious");
+  FileSink sink(out.fd(), options());
+  check_put(sink, "a/f", "x");
+  fs::create_directory(out / "folder");
+  fs::create_symlink(outside / "f", out / "link");
+  fs::create_directory_symlink(outside.path(), out / "way");
+  for (const std::string name : {"a/f", "folder", "link", "way/f", "no/such", "../f", ""})
+    sink.discard(name);
+  CHECK_FALSE(stands(out / "a/f"));
+  CHECK(stands(out / "folder"));
+  CHECK(fs::is_symlink(out / "link"));
+  CHECK(read_file(outside / "f") == "precious");
+}
+
+TEST_CASE("an output folder that is removed stops the run") {
+  const TempFolder out;
+  fs::create_directory(out / "output");
+  const UniqueFd output(::open((out / "output").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  FileSink sink(output.get(), options());
+  check_put(sink, "a/f", "x");
+  fs::remove_all(out / "output");
+  for (const std::string name : {"a/f", "g", "b/c/h"}) {
+    const StoreStatus status = sink.put(name, "x");
+    CHECK(status.kind() == Kind::run);
+    CHECK(status.text().find("has been removed") != std::string::npos);
+  }
+}
+
 TEST_CASE("a folder removed under the cache with those above it is made again") {
   const TempFolder out;
   FileSink sink(out.fd(), options());

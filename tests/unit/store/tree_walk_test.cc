@@ -56,7 +56,16 @@ TEST_CASE("the state folder and lost+found are left out at the top only") {
     fs::create_directories(out / folder);
     write_file(out.path() / folder / "f", "x");
   }
+  fs::permissions(out / "lost+found", fs::perms(0700));
   CHECK(walked(out.fd()) == Entries{"a/.gigafetch/f", "a/lost+found/f"});
+}
+
+TEST_CASE("a folder called lost+found that is not the file system's own is visited") {
+  const TempFolder out;
+  fs::create_directory(out / "lost+found");
+  fs::permissions(out / "lost+found", fs::perms(0755));
+  write_file(out / "lost+found/f", "x");
+  CHECK(walked(out.fd()) == Entries{"lost+found/f"});
 }
 
 TEST_CASE("a file called lost+found is visited") {

@@ -35,7 +35,8 @@ inline std::vector<std::string> numbered(size_t count) {
 class FakeSink final : public store::Sink {
  public:
   std::map<std::string, std::string> files;  // whole ones
-  std::vector<std::string>* log = nullptr;   // "put a", "open a", "append a", "close a", "abort a"
+  std::set<std::string> discarded;
+  std::vector<std::string>* log = nullptr;  // "put a", "open a", "append a", "close a", "abort a"
   std::set<std::string> refused;
   // The status of an operation on a name; ok when it says nothing.
   std::function<store::StoreStatus(const std::string& operation, const std::string& name)> status;
@@ -58,6 +59,7 @@ class FakeSink final : public store::Sink {
     if (result.ok()) writer = std::make_unique<Writer>(*this, std::string(name));
     return result;
   }
+  void discard(std::string_view name) override { discarded.insert(std::string(name)); }
   store::StoreStatus commit() override { return {}; }
 
  private:
