@@ -2,7 +2,8 @@
 // only. It serves the embedded origin.
 //
 // Requests that arrive together are answered with one write. A client that does not read is not
-// read from either, so that memory per connection is bounded.
+// read from either: a connection holds at most 1 MiB and the replies to one read, each of them whole.
+// With files of many megabytes and a deep pipeline that is much.
 #pragma once
 
 #include <uv.h>
