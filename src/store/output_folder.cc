@@ -13,6 +13,15 @@
 #include "store/layout.h"
 
 namespace gigafetch::store {
+namespace {
+
+bool is_folder(int parent_fd, const char* name) {
+  struct stat there;
+  return ::fstatat(parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(there.st_mode);
+}
+
+}  // namespace
+
 Result<UniqueFd> open_existing_output_folder(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd) return fd;
@@ -47,7 +56,7 @@ Result<bool> is_empty_output(int output_fd) {
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == ".." || name == kStateFolderName) continue;
-    if (!is_lost_and_found(output_fd, entry->d_name)) return false;
+    if (name != "lost+found" || !is_folder(output_fd, entry->d_name)) return false;
   }
   return true;
 }
