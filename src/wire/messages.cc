@@ -1,5 +1,6 @@
 #include "wire/messages.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/byte_order.h"
@@ -16,19 +17,106 @@ Error malformed(std::string_view what) {
 }
 
 void put_counters(std::string& out, const WorkerCounters& counters) {
-  put_le<uint64_t>(out, counters.requests);
-  put_le<uint64_t>(out, counters.retries);
-  put_le<uint64_t>(out, counters.responses);
-  put_le<uint64_t>(out, counters.received);
+  for (const uint64_t value :
+       {counters.requests, counters.retries, counters.responses, counters.received,
+        counters.pushbacks, counters.failing}) {
+    put_le<uint64_t>(out, value);
+  }
+  put_le<uint16_t>(out, counters.failing_status);
 }
 
 WorkerCounters take_counters(PayloadReader& in) {
   WorkerCounters counters;
-  counters.requests = in.take<uint64_t>();
-  counters.retries = in.take<uint64_t>();
-  counters.responses = in.take<uint64_t>();
-  counters.received = in.take<uint64_t>();
+  for (uint64_t* field : {&counters.requests, &counters.retries, &counters.responses,
+                          &counters.received, &counters.pushbacks, &counters.failing}) {
+    *field = in.take<uint64_t>();
+  }
+  counters.failing_status = in.take<uint16_t>();
   return counters;
+}
+
+void put_ranges(std::string& out, const std::vector<Outcome::Range>& ranges) {
+  put_le<uint32_t>(out, static_cast<uint32_t>(ranges.size()));
+  for (const Outcome::Range& range : ranges) {
+    put_le<uint32_t>(out, range.first);
+    put_le<uint32_t>(out, range.count);
+  }
+}
+
+// Ranges of indices below `count`: ascending, and not touching, so that there is one way to write
+// them.
+bool take_ranges(PayloadReader& in, uint32_t count, std::vector<Outcome::Range>& ranges) {
+  uint64_t next_first = 0;
+  const auto number = in.take<uint32_t>();
+  for (uint32_t i = 0; i < number && in.ok(); ++i) {
+    Outcome::Range range;
+    range.first = in.take<uint32_t>();
+    range.count = in.take<uint32_t>();
+    const uint64_t end = uint64_t{range.first} + range.count;
+    if (range.count == 0 || range.first < next_first || end > count) return false;
+    next_first = end + 1;
+    ranges.push_back(range);
+  }
+  return in.ok();
+}
+
+bool take_contents(PayloadReader& in, std::vector<Outcome::Content>& contents) {
+  uint64_t next_segment = 0;
+  const auto number = in.take<uint32_t>();
+  for (uint32_t i = 0; i < number && in.ok(); ++i) {
+    Outcome::Content content;
+    content.segment = in.take<uint32_t>();
+    content.bytes = in.take<uint64_t>();
+    content.sum_low = in.take<uint64_t>();
+    content.sum_high = in.take<uint64_t>();
+    if (content.segment < next_segment || content.segment >= kMaxBatchNames) return false;
+    next_segment = uint64_t{content.segment} + 1;
+    contents.push_back(content);
+  }
+  return in.ok();
+}
+
+bool take_failures(PayloadReader& in, uint32_t count, std::vector<Outcome::Failure>& failures) {
+  uint64_t next_index = 0;
+  const auto number = in.take<uint32_t>();
+  for (uint32_t i = 0; i < number && in.ok(); ++i) {
+    Outcome::Failure failure;
+    failure.index = in.take<uint32_t>();
+    const auto cause = failure_class_of(in.take<uint8_t>());
+    failure.file.status = in.take<uint16_t>();
+    failure.file.attempts = in.take<uint16_t>();
+    failure.file.text = in.take_text();
+    if (!cause || failure.index < next_index || failure.index >= count) return false;
+    failure.file.cause = *cause;
+    next_index = uint64_t{failure.index} + 1;
+    failures.push_back(std::move(failure));
+  }
+  return in.ok();
+}
+
+// Whether each name is mentioned once at most.
+bool is_disjoint(const Outcome& outcome) {
+  auto stored = outcome.stored.begin();
+  auto released = outcome.released.begin();
+  auto failure = outcome.failures.begin();
+  uint64_t next = 0;
+  while (stored != outcome.stored.end() || released != outcome.released.end() ||
+         failure != outcome.failures.end()) {
+    const uint64_t at_stored = stored != outcome.stored.end() ? stored->first : UINT64_MAX;
+    const uint64_t at_released = released != outcome.released.end() ? released->first : UINT64_MAX;
+    const uint64_t at_failure = failure != outcome.failures.end() ? failure->index : UINT64_MAX;
+    const uint64_t first = std::min({at_stored, at_released, at_failure});
+    if (first < next) return false;
+    if (first == at_stored) {
+      next = first + stored++->count;
+    } else if (first == at_released) {
+      next = first + released++->count;
+    } else {
+      next = first + 1;
+      ++failure;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -54,6 +142,10 @@ void append(std::string& out, const BatchView& message) {
   FrameWriter frame(out, MessageType::batch);
   put_le<uint64_t>(out, message.lease);
   put_le<uint32_t>(out, message.count);
+  put_le<uint8_t>(out, message.patient ? 1 : 0);
+  put_le<uint32_t>(out, static_cast<uint32_t>(message.segments.size()));
+  for (const uint32_t names : message.segments)
+    put_le<uint32_t>(out, names);
   out.append(message.names);
 }
 
@@ -62,9 +154,23 @@ Result<BatchView> parse_batch(std::string_view payload) {
   BatchView message;
   message.lease = in.take<uint64_t>();
   message.count = in.take<uint32_t>();
+  const auto patient = in.take<uint8_t>();
+  const auto segments = in.take<uint32_t>();
+  if (message.count == 0 || message.count > kMaxBatchNames || patient > 1 ||
+      segments > message.count) {
+    return malformed("batch");
+  }
+  message.patient = patient == 1;
+  uint64_t in_segments = 0;
+  for (uint32_t i = 0; i < segments && in.ok(); ++i) {
+    const auto names = in.take<uint32_t>();
+    if (names == 0) return malformed("batch");
+    in_segments += names;
+    message.segments.push_back(names);
+  }
   message.names = in.take_bytes(in.left());
-  if (!in.ok_at_end() || message.count == 0 || message.count > kMaxBatchNames ||
-      message.names.size() > kMaxBatchBytes || !well_formed(message.names, message.count)) {
+  if (!in.ok_at_end() || in_segments != message.count || message.names.size() > kMaxBatchBytes ||
+      !well_formed(message.names, message.count)) {
     return malformed("batch");
   }
   return message;
@@ -74,11 +180,15 @@ void append(std::string& out, const Outcome& message) {
   FrameWriter frame(out, MessageType::outcome);
   put_le<uint64_t>(out, message.lease);
   put_le<uint32_t>(out, message.count);
-  put_le<uint32_t>(out, message.stored);
-  put_le<uint64_t>(out, message.bytes);
-  put_le<uint64_t>(out, message.set_hash_low);
-  put_le<uint64_t>(out, message.set_hash_high);
+  put_le<uint8_t>(out, message.last ? 1 : 0);
   put_counters(out, message.counters);
+  put_ranges(out, message.stored);
+  put_le<uint32_t>(out, static_cast<uint32_t>(message.contents.size()));
+  for (const Outcome::Content& content : message.contents) {
+    put_le<uint32_t>(out, content.segment);
+    for (const uint64_t value : {content.bytes, content.sum_low, content.sum_high})
+      put_le<uint64_t>(out, value);
+  }
   put_le<uint32_t>(out, static_cast<uint32_t>(message.failures.size()));
   size_t text_bytes = 0;
   for (const Outcome::Failure& failure : message.failures) {
@@ -89,11 +199,7 @@ void append(std::string& out, const Outcome& message) {
     put_text(out, failure.file.text, text_bytes < kMaxOutcomeText ? kMaxFailureText : 0);
     text_bytes += failure.file.text.size();
   }
-  put_le<uint32_t>(out, static_cast<uint32_t>(message.released.size()));
-  for (const Outcome::Range& range : message.released) {
-    put_le<uint32_t>(out, range.first);
-    put_le<uint32_t>(out, range.count);
-  }
+  put_ranges(out, message.released);
 }
 
 Result<Outcome> parse_outcome(std::string_view payload) {
@@ -101,56 +207,23 @@ Result<Outcome> parse_outcome(std::string_view payload) {
   Outcome message;
   message.lease = in.take<uint64_t>();
   message.count = in.take<uint32_t>();
-  message.stored = in.take<uint32_t>();
-  message.bytes = in.take<uint64_t>();
-  message.set_hash_low = in.take<uint64_t>();
-  message.set_hash_high = in.take<uint64_t>();
+  const auto last = in.take<uint8_t>();
   message.counters = take_counters(in);
-  if (message.count > kMaxBatchNames) return malformed("outcome");
-
-  uint64_t accounted = message.stored;
-  uint64_t next_index = 0;
-  const auto failures = in.take<uint32_t>();
-  for (uint32_t i = 0; i < failures && in.ok(); ++i) {
-    Outcome::Failure failure;
-    failure.index = in.take<uint32_t>();
-    const auto cause = failure_class_of(in.take<uint8_t>());
-    failure.file.status = in.take<uint16_t>();
-    failure.file.attempts = in.take<uint16_t>();
-    failure.file.text = in.take_text();
-    if (!cause || failure.index < next_index || failure.index >= message.count) {
-      return malformed("outcome");
-    }
-    failure.file.cause = *cause;
-    next_index = uint64_t{failure.index} + 1;
-    ++accounted;
-    message.failures.push_back(std::move(failure));
+  if (message.count > kMaxBatchNames || last > 1) return malformed("outcome");
+  message.last = last == 1;
+  if (!take_ranges(in, message.count, message.stored) || !take_contents(in, message.contents) ||
+      !take_failures(in, message.count, message.failures) ||
+      !take_ranges(in, message.count, message.released) || !in.ok_at_end() ||
+      !is_disjoint(message)) {
+    return malformed("outcome");
   }
-  uint64_t next_first = 0;
-  auto failure = message.failures.cbegin();
-  const auto ranges = in.take<uint32_t>();
-  for (uint32_t i = 0; i < ranges && in.ok(); ++i) {
-    Outcome::Range range;
-    range.first = in.take<uint32_t>();
-    range.count = in.take<uint32_t>();
-    const uint64_t end = uint64_t{range.first} + range.count;
-    if (range.count == 0 || range.first < next_first || end > message.count) {
-      return malformed("outcome");
-    }
-    while (failure != message.failures.cend() && failure->index < range.first)
-      ++failure;
-    if (failure != message.failures.cend() && failure->index < end) return malformed("outcome");
-    next_first = end + 1;
-    accounted += range.count;
-    message.released.push_back(range);
-  }
-  if (!in.ok_at_end() || accounted != message.count) return malformed("outcome");
   return message;
 }
 
 void append(std::string& out, const Pulse& message) {
   FrameWriter frame(out, MessageType::pulse);
   put_counters(out, message.counters);
+  put_le<uint32_t>(out, message.retry_after_ms);
   put_text(out, message.trouble, kMaxText);
 }
 
@@ -158,8 +231,26 @@ Result<Pulse> parse_pulse(std::string_view payload) {
   PayloadReader in(payload);
   Pulse message;
   message.counters = take_counters(in);
+  message.retry_after_ms = in.take<uint32_t>();
   message.trouble = in.take_text();
   if (!in.ok_at_end()) return malformed("pulse");
+  return message;
+}
+
+void append(std::string& out, const Pace& message) {
+  FrameWriter frame(out, MessageType::pace);
+  put_le<uint32_t>(out, message.in_flight);
+  put_le<uint64_t>(out, std::bit_cast<uint64_t>(message.rate));
+  put_le<uint32_t>(out, message.pause_ms);
+}
+
+Result<Pace> parse_pace(std::string_view payload) {
+  PayloadReader in(payload);
+  Pace message;
+  message.in_flight = in.take<uint32_t>();
+  message.rate = std::bit_cast<double>(in.take<uint64_t>());
+  message.pause_ms = in.take<uint32_t>();
+  if (!in.ok_at_end() || message.in_flight == 0 || !(message.rate >= 0)) return malformed("pace");
   return message;
 }
 
@@ -181,8 +272,8 @@ void append(std::string& out, const Figures& message) {
   for (const uint64_t value :
        {message.listed, message.stored, message.failed, message.rejected, message.duplicates,
         message.filtered, message.bytes, message.pages, message.requests, message.retries,
-        std::bit_cast<uint64_t>(message.listing_bound), message.set_hash_low,
-        message.set_hash_high}) {
+        message.fetched, std::bit_cast<uint64_t>(message.listing_bound), message.set_hash_low,
+        message.set_hash_high, message.content_low, message.content_high}) {
     put_le<uint64_t>(out, value);
   }
 }
@@ -192,12 +283,15 @@ Result<Figures> parse_figures(std::string_view payload) {
   Figures message;
   for (uint64_t* field :
        {&message.listed, &message.stored, &message.failed, &message.rejected, &message.duplicates,
-        &message.filtered, &message.bytes, &message.pages, &message.requests, &message.retries}) {
+        &message.filtered, &message.bytes, &message.pages, &message.requests, &message.retries,
+        &message.fetched}) {
     *field = in.take<uint64_t>();
   }
   message.listing_bound = std::bit_cast<double>(in.take<uint64_t>());
   message.set_hash_low = in.take<uint64_t>();
   message.set_hash_high = in.take<uint64_t>();
+  message.content_low = in.take<uint64_t>();
+  message.content_high = in.take<uint64_t>();
   if (!in.ok_at_end()) return malformed("figures");
   return message;
 }

@@ -36,10 +36,15 @@ struct Hello {
 };
 
 // Coordinator to worker: names to fetch. `names` is packed (base/name_list.h). The lease names this
-// handing-over; every outcome quotes it.
+// handing-over; every outcome quotes it. A batch is made of segments, each a run of names of one
+// page, so that what became of them can be told page by page.
 struct BatchView {
   uint64_t lease = 0;
   uint32_t count = 0;
+  // These names have been released by a worker that waited for them: they get every try that the
+  // settings allow, and are not released again for being slow.
+  bool patient = false;
+  std::vector<uint32_t> segments;  // names in each; their sum is `count`
   std::string_view names;
 };
 
@@ -50,35 +55,58 @@ struct WorkerCounters {
   uint64_t retries = 0;    // of those, the ones after a failed attempt
   uint64_t responses = 0;  // whole responses of any status
   uint64_t received = 0;   // bytes of their bodies, and of those under way
+  uint64_t pushbacks = 0;  // of the responses, those that asked for less: 429 and 503
+  uint64_t failing = 0;    // of the responses, those with a status that is not 200
+  uint16_t failing_status = 0;  // of the last of them
+  bool operator==(const WorkerCounters&) const = default;
 };
 
-// Worker to coordinator: a batch, or on a drain the part of it that was begun, is settled. Every
-// name is in exactly one of: stored, failures, released.
+// Worker to coordinator: names of a batch that are settled. There may be several outcomes of a lease,
+// each about other names; the last one (`last`) leaves none unmentioned. A name is settled when it is
+// in stored, failures or released; ranges and failures are ascending, and do not overlap.
 struct Outcome {
   uint64_t lease = 0;
-  uint32_t count = 0;   // of the batch
-  uint32_t stored = 0;  // names whose file the sink has committed
-  uint64_t bytes = 0;   // their body bytes
-  // Sum over the stored names of a 128-bit hash, so that it does not depend on their order.
-  uint64_t set_hash_low = 0;
-  uint64_t set_hash_high = 0;
+  uint32_t count = 0;  // of the batch
+  bool last = false;
   WorkerCounters counters;
+  struct Range {
+    uint32_t first = 0;
+    uint32_t count = 0;
+    bool operator==(const Range&) const = default;
+  };
+  std::vector<Range> stored;  // names whose file the sink has committed
+  // What is in the stored files, segment by segment; ascending, those without any left out.
+  struct Content {
+    uint32_t segment = 0;
+    uint64_t bytes = 0;
+    // Sum of a 128-bit hash over name and body of each, so that it does not depend on their order.
+    uint64_t sum_low = 0;
+    uint64_t sum_high = 0;
+    bool operator==(const Content&) const = default;
+  };
+  std::vector<Content> contents;
   struct Failure {
     uint32_t index = 0;  // in the batch
     FileFailure file;
   };
-  std::vector<Failure> failures;  // by ascending index
-  struct Range {
-    uint32_t first = 0;
-    uint32_t count = 0;
-  };
-  std::vector<Range> released;  // names handed back untouched: ascending, not touching
+  std::vector<Failure> failures;
+  std::vector<Range> released;  // names handed back: nothing of them is under way any more
 };
 
-// Worker to coordinator, about once a second: alive, and how the origin treats it.
+// Worker to coordinator, about once a second, and at once when the origin pushes back: alive, and
+// how the origin treats it.
 struct Pulse {
   WorkerCounters counters;
-  std::string trouble;  // why no connection can be made; empty when all is well
+  uint32_t retry_after_ms = 0;  // what the origin asked for since the last pulse; 0: nothing
+  std::string trouble;          // why no connection can be made; empty when all is well
+};
+
+// Coordinator to worker: this worker's share of what the origin bears.
+struct Pace {
+  uint32_t in_flight = 0;  // requests in flight, at most
+  double rate = 0;         // requests a second, at most; 0: no limit
+  uint32_t pause_ms = 0;   // send nothing for so long from now on
+  bool operator==(const Pace&) const = default;
 };
 
 // Worker to coordinator: the run cannot go on (a full disk, say). Nothing of it is retried.
@@ -109,6 +137,7 @@ void append(std::string& out, const BatchView& message);
 void append(std::string& out, const Outcome& message);
 void append(std::string& out, const Pulse& message);
 void append(std::string& out, const Fatal& message);
+void append(std::string& out, const Pace& message);
 void append(std::string& out, const Figures& message);
 void append(std::string& out, const Done& message);
 void append(std::string& out, const KillWorker& message);
@@ -121,6 +150,7 @@ Result<BatchView> parse_batch(std::string_view payload);
 Result<Outcome> parse_outcome(std::string_view payload);
 Result<Pulse> parse_pulse(std::string_view payload);
 Result<Fatal> parse_fatal(std::string_view payload);
+Result<Pace> parse_pace(std::string_view payload);
 Result<Figures> parse_figures(std::string_view payload);
 Result<Done> parse_done(std::string_view payload);
 Result<KillWorker> parse_kill_worker(std::string_view payload);
