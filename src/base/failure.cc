@@ -44,4 +44,19 @@ bool is_rejection(FailureClass failure) {
   return failure == FailureClass::bad_name || failure == FailureClass::name_too_long;
 }
 
+bool is_passing(const FileFailure& failure) {
+  switch (failure.cause) {
+    case FailureClass::http_status:
+      return is_passing_status(failure.status);
+    case FailureClass::bad_framing:
+    case FailureClass::truncated:
+    case FailureClass::reset:
+    case FailureClass::stalled:
+    case FailureClass::store_error:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace gigafetch

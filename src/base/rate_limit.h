@@ -14,11 +14,20 @@ class RateLimit {
   RateLimit(double per_second, TimePoint now)
       : per_second_(per_second), burst_(std::max(1.0, per_second / 10)), tokens_(1), filled_(now) {}
 
+  // From now on `per_second`; what has gathered stays, as far as the new bound allows.
+  void set(double per_second, TimePoint now) {
+    if (per_second == per_second_) return;
+    if (per_second_ > 0) refill(now);
+    per_second_ = per_second;
+    burst_ = std::max(1.0, per_second / 10);
+    tokens_ = std::min(tokens_, burst_);
+    filled_ = now;
+  }
+
   // Takes one request's worth; false when none is left at `now`.
   bool take(TimePoint now) {
     if (per_second_ <= 0) return true;
-    tokens_ = std::min(burst_, tokens_ + per_second_ * seconds_between(filled_, now));
-    filled_ = now;
+    refill(now);
     if (tokens_ < 1) return false;
     tokens_ -= 1;
     return true;
@@ -30,6 +39,11 @@ class RateLimit {
   }
 
  private:
+  void refill(TimePoint now) {
+    tokens_ = std::min(burst_, tokens_ + per_second_ * seconds_between(filled_, now));
+    filled_ = now;
+  }
+
   double per_second_;
   double burst_;
   double tokens_;

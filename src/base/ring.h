@@ -23,6 +23,7 @@ class Ring {
     ++size_;
   }
   // Only when not empty.
+  const T& front() const { return const_cast<Ring*>(this)->front(); }
   T& front() {
     assert(!empty());
     return items_[first_];

@@ -11,24 +11,26 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
  public:
   Walk(const ListingSettings& settings, const Filter& filter, uint64_t limit,
        const std::function<Result<void>(std::string_view)>& on_name, listing::Dialect& dialect)
-      : intake_(filter, limit),
+      : left_(limit),
+        intake_(filter),
         on_name_(on_name),
         watch_(loop_, settings.origin.canonical(),
                [this](const std::string& why) { end(error(ErrorCode::origin, "{}", why)); }),
         lister_(loop_, settings, dialect, *this) {}
 
   Result<void> run() {
-    if (intake_.limit_reached()) return {};
+    if (left_ == 0) return {};
     lister_.start();
     loop_.run();
     return result_;
   }
 
  private:
-  bool wants_page() override { return !intake_.limit_reached(); }
+  bool wants_page() override { return left_ > 0; }
 
-  Result<uint64_t> on_page(listing::PageReader& page, bool last) override {
-    intake_.begin_page();
+  Result<uint64_t> on_page(listing::PageReader& page,
+                           const std::optional<std::string>& next) override {
+    intake_.begin_page(0, left_);
     names_.clear();
     name_ends_.clear();
     if (Result<void> read = page.read_names(*this); !read) return std::move(read).failure();
@@ -42,7 +44,8 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
       }
       begin = end;
     }
-    if (last || intake_.limit_reached()) end({});
+    left_ -= intake_.listed();
+    if (!next || left_ == 0) end({});
     return intake_.listed() + intake_.filtered();
   }
 
@@ -67,6 +70,7 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
   }
 
   net::Loop loop_;
+  uint64_t left_;  // names that may still be listed
   PageIntake intake_;
   const std::function<Result<void>(std::string_view)>& on_name_;
   std::string names_;  // of the page, in its order

@@ -6,7 +6,7 @@
 
 #include "base/escape.h"
 #include "base/log.h"
-#include "http/status.h"
+#include "base/failure.h"
 #include "http/text.h"
 
 namespace gigafetch::coordinator {
@@ -39,13 +39,23 @@ Lister::Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialec
           net::StallSweep::period_for(std::min(settings.stall_timeout, settings.connect_timeout)),
           [this](TimePoint since) { sweep(since); }) {}
 
-void Lister::start() {
+void Lister::start(std::deque<Marker> visits, Marker frontier, bool ended) {
+  stop();
+  visits_ = std::move(visits);
+  marker_ = std::move(frontier);
+  marker_is_old_ = marker_.has_value();
+  frontier_ended_ = ended;
+  loop_detector_ = {};
+  if (!ended || !visits_.empty()) begin_asking();
+}
+
+void Lister::begin_asking() {
   state_ = State::asking;
   ask();
 }
 
 void Lister::want_more() {
-  if (state_ == State::idle) start();
+  if (state_ == State::idle) begin_asking();
 }
 
 void Lister::stop() {
@@ -60,6 +70,7 @@ void Lister::ask() {
   body_.clear();
   page_whole_ = false;
   refusal_.reset();
+  refuses_marker_ = false;
   passing_failure_.clear();
   discarded_ = 0;
   if (connection_.is_closed()) return connect();
@@ -106,7 +117,7 @@ void Lister::on_open() {
 
 void Lister::send_request() {
   std::string target, request;
-  dialect_.append_list_target(target, marker_);
+  dialect_.append_list_target(target, marker());
   request_writer_.append_get(request, target);
   connection_.send(request, 1);
   ++requests_;
@@ -116,10 +127,13 @@ bool Lister::on_head(const http::ResponseHead& head) {
   client_.on_origin_alive();
   if (head.status != 200) {
     std::string text = fmt::format("the origin answered {} to {}", head.status, page_name());
-    if (http::is_passing(head.status)) {
+    if (is_passing_status(head.status)) {
       passing_failure_ = std::move(text);
       return true;
     }
+    const bool is_old = !visits_.empty() || marker_is_old_;
+    refuses_marker_ = is_old && marker() && head.status >= 400 && head.status < 500 &&
+                      head.status != 401 && head.status != 403;
     if (head.status >= 300 && head.status < 400) {
       text += fmt::format(" (a redirect to '{}'); give the URL that it leads to",
                           printable(head.location));
@@ -171,7 +185,7 @@ void Lister::on_closed(const net::Closure& closure) {
     if (!addresses_.all_failing()) return connect();
     return away(fmt::format("cannot connect to {}: {}", address, uv_strerror(closure.uv_error)));
   }
-  if (refusal_) return fail(refusal_->code, std::move(refusal_->text));
+  if (refusal_) return refused();
   if (page_whole_) return take_page();
   if (!passing_failure_.empty()) return failed_try(std::move(passing_failure_));
   if (closure.unanswered == 0) return;  // it ended while idle; ask() connects again
@@ -191,23 +205,45 @@ void Lister::take_page() {
   if (Result<void> read = read_page(); !read) fail(read.failure().code, read.failure().text);
 }
 
+void Lister::refused() {
+  if (refuses_marker_) {
+    log_warning("{}: the marker is of an earlier run; the listing begins anew", refusal_->text);
+    if (client_.on_marker_refused()) return;
+  }
+  fail(refusal_->code, std::move(refusal_->text));
+}
+
+// Takes the marker of the page behind this one. Fails when the listing repeats itself.
+Result<void> Lister::advance(const Marker& next) {
+  visiting_ = !visits_.empty();
+  if (visiting_) {
+    visits_.pop_front();
+  } else {
+    if (next && loop_detector_.repeats(*next)) {
+      return error(ErrorCode::origin,
+                   "its marker '{}' has been seen before: the listing goes in a circle",
+                   printable(*next));
+    }
+    marker_ = next;
+    marker_is_old_ = false;
+    frontier_ended_ = !next;
+  }
+  state_ = visits_.empty() && frontier_ended_ ? State::ended : State::idle;
+  return {};
+}
+
 Result<void> Lister::read_page() {
   const std::string name = page_name();
   page_.swap(body_);  // the answer to the next request must not touch the page being read
   listing::PageReader& page = dialect_.open_page(page_);
-  Result<std::optional<std::string>> next = page.next_marker();
+  Result<Marker> next = page.next_marker();
   if (!next) return error(next.failure().code, "{}: {}", name, next.failure().text);
   ++pages_;
-  const bool last = !next->has_value();
-  if (!last && loop_detector_.repeats(**next)) {
-    return error(ErrorCode::origin,
-                 "{}: its marker '{}' has been seen before: the listing goes in a circle", name,
-                 printable(**next));
+  if (Result<void> advanced = advance(*next); !advanced) {
+    return error(advanced.failure().code, "{}: {}", name, advanced.failure().text);
   }
-  marker_ = std::move(next).value();
-  state_ = last ? State::ended : State::idle;
-  if (!last && client_.wants_page()) start();
-  Result<uint64_t> names = client_.on_page(page, last);
+  if (state_ == State::idle && (!visits_.empty() || client_.wants_page())) begin_asking();
+  Result<uint64_t> names = client_.on_page(page, *next);
   if (!names) return error(names.failure().code, "{}: {}", name, names.failure().text);
   empty_pages_ = *names == 0 ? empty_pages_ + 1 : 0;
   if (empty_pages_ >= kMaxEmptyPages) {
@@ -239,7 +275,7 @@ void Lister::fail(ErrorCode code, std::string text) {
 
 std::string Lister::page_name() const {
   std::string target;
-  dialect_.append_list_target(target, marker_);
+  dialect_.append_list_target(target, marker());
   return fmt::format("page {} (GET {})", pages_ + 1, printable(target));
 }
 

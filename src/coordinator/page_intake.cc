@@ -14,7 +14,10 @@ constexpr size_t kFirstSlots = 4096;  // a power of two
 
 }  // namespace
 
-void PageIntake::begin_page() {
+void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
+  skip_ = skip;
+  left_ = limit;
+  skipped_.clear();
   names_.clear();
   listed_ = duplicates_ = filtered_ = 0;
   too_long_.clear();
@@ -26,6 +29,12 @@ bool PageIntake::on_name(std::string_view name) {
   if (left_ == 0) return false;
   if (!passes_filter(name)) {
     ++filtered_;
+    return true;
+  }
+  if (skip_ > 0) {
+    --skip_;
+    // Remembered, for a second mention of it behind the skipped ones is a duplicate.
+    if (name.size() <= kMaxNameBytes && !seen_before(name)) skipped_.append(name);
     return true;
   }
   --left_;
@@ -51,20 +60,28 @@ bool PageIntake::passes_filter(std::string_view name) {
          std::any_of(filter_.include.begin(), filter_.include.end(), matches);
 }
 
+// Offsets count through the skipped names, then the others.
+std::string_view PageIntake::name_at(uint32_t offset) const {
+  const std::string& skipped = skipped_.bytes();
+  const std::string_view rest = offset < skipped.size()
+                                    ? std::string_view(skipped).substr(offset)
+                                    : std::string_view(names_.bytes()).substr(offset - skipped.size());
+  return NameCursor(rest).name();
+}
+
 // Looks the name up, and notes that it will be appended next when it is new.
 bool PageIntake::seen_before(std::string_view name) {
-  if ((names_.count() + 1ull) * 2 > slots_.size()) grow();
+  if ((skipped_.count() + names_.count() + 1ull) * 2 > slots_.size()) grow();
   const auto hash = static_cast<uint32_t>(XXH3_64bits(name.data(), name.size()));
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash & mask;; at = (at + 1) & mask) {
     Slot& slot = slots_[at];
     if (slot.offset_plus_one == 0) {
-      slot = Slot{hash, static_cast<uint32_t>(names_.bytes().size()) + 1};
+      const size_t offset = skipped_.bytes().size() + names_.bytes().size();
+      slot = Slot{hash, static_cast<uint32_t>(offset) + 1};
       return false;
     }
-    if (slot.hash != hash) continue;
-    const std::string_view rest = std::string_view(names_.bytes()).substr(slot.offset_plus_one - 1);
-    if (NameCursor(rest).name() == name) return true;
+    if (slot.hash == hash && name_at(slot.offset_plus_one - 1) == name) return true;
   }
 }
 

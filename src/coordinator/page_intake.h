@@ -19,11 +19,12 @@ namespace gigafetch::coordinator {
 class PageIntake final : public listing::NameReceiver {
  public:
   // `filter` must outlive the intake.
-  PageIntake(const Filter& filter, uint64_t limit) : filter_(filter), left_(limit) {}
+  explicit PageIntake(const Filter& filter) : filter_(filter) {}
 
-  // Forgets the last page.
-  void begin_page();
-  // False once --limit names have been listed.
+  // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier run
+  // has listed, and no more than `limit` are listed behind them.
+  void begin_page(uint64_t skip, uint64_t limit);
+  // False once `limit` names have been listed.
   bool on_name(std::string_view name) override;
 
   // Of the page under way:
@@ -34,7 +35,7 @@ class PageIntake final : public listing::NameReceiver {
   // Names over kMaxNameBytes: rejected, and too long for a batch.
   const std::set<std::string>& too_long() const { return too_long_; }
 
-  // Whether --limit has been reached; no further page is needed then.
+  // Whether the limit has been reached: the page may have further names.
   bool limit_reached() const { return left_ == 0; }
 
  private:
@@ -46,10 +47,13 @@ class PageIntake final : public listing::NameReceiver {
 
   bool passes_filter(std::string_view name);
   bool seen_before(std::string_view name);
+  std::string_view name_at(uint32_t offset) const;
   void grow();
 
   const Filter& filter_;
-  uint64_t left_;
+  uint64_t skip_ = 0;
+  uint64_t left_ = 0;
+  NameList skipped_;
   NameList names_;
   std::vector<Slot> slots_;
   uint64_t listed_ = 0;

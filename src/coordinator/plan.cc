@@ -1,7 +1,6 @@
 #include "coordinator/plan.h"
 
 #include <algorithm>
-#include <cassert>
 
 namespace gigafetch::coordinator {
 namespace {
@@ -19,12 +18,17 @@ bool Plan::wants_page() const {
   return queued_names_ < names && queued_bytes_ < limits_.look_ahead_bytes;
 }
 
-void Plan::add_page(const NameList& names) {
-  if (names.empty()) return;
-  const auto page = pages_.insert(pages_.end(), Page{names.bytes(), names.count()});
-  queue_.push_back(Span{page, 0, page->names.size(), names.count()});
-  queued_names_ += names.count();
-  queued_bytes_ += page->names.size();
+void Plan::add_page(uint64_t number, const NameList& names, const std::vector<IndexRange>& open) {
+  if (open.empty()) return;
+  const auto page = pages_.insert(pages_.end(), Page{number, names.bytes()});
+  const Span whole{page, 0, page->names.size(), 0, names.count()};
+  for (const IndexRange& range : open) {
+    const Span span = slice(whole, range.first, range.count());
+    page->open += span.count;
+    queued_names_ += span.count;
+    queued_bytes_ += span.end - span.begin;
+    queue_.push_back(span);
+  }
 }
 
 uint32_t Plan::batch_size() const {
@@ -34,13 +38,36 @@ uint32_t Plan::batch_size() const {
       std::min<uint64_t>(std::max(guided, kMinBatch), limits_.batch_names));
 }
 
+// Bytes of the first name, packed.
+size_t Plan::first_size(const Span& span) {
+  const std::string_view rest = std::string_view(span.page->names).substr(span.begin);
+  return NameCursor::kLengthBytes + NameCursor(rest).name().size();
+}
+
+// `count` names of `span`, from the one that stands `from` names behind its first.
+Plan::Span Plan::slice(const Span& span, uint32_t from, uint32_t count) {
+  if (from == 0 && count == span.count) return span;
+  const std::string_view packed(span.page->names);
+  NameCursor cursor(packed.substr(span.begin, span.end - span.begin));
+  for (uint32_t i = 0; i < from; ++i)
+    cursor.next();
+  Span piece = span;
+  piece.begin = span.end - cursor.rest().size();
+  for (uint32_t i = 0; i < count; ++i)
+    cursor.next();
+  piece.end = span.end - cursor.rest().size();
+  piece.first = span.first + from;
+  piece.count = count;
+  return piece;
+}
+
 // Takes at most `names` names and, but for the first, at most `bytes` bytes off the front of
 // `from`.
 Plan::Span Plan::cut(Span& from, uint32_t names, size_t bytes) const {
-  Span piece{from.page, from.begin, from.begin, 0};
-  if (from.count <= names && from.end - from.begin <= bytes) {
-    piece = from;
-  } else {
+  Span piece = from;
+  if (from.count > names || from.end - from.begin > bytes) {
+    piece.end = piece.begin;
+    piece.count = 0;
     const std::string_view packed(from.page->names);
     NameCursor cursor(packed.substr(from.begin, from.end - from.begin));
     while (piece.count < names && !cursor.done()) {
@@ -52,98 +79,164 @@ Plan::Span Plan::cut(Span& from, uint32_t names, size_t bytes) const {
     }
   }
   from.begin = piece.end;
+  from.first += piece.count;
   from.count -= piece.count;
   return piece;
 }
 
 std::optional<wire::BatchView> Plan::next(HolderId holder) {
   if (queue_.empty() || in_flight_[holder] >= limits_.credit) return std::nullopt;
-  Lease lease{holder, 0, {}};
+  Lease lease;
+  lease.holder = holder;
   batch_.clear();
   const uint32_t size = batch_size();
+  const HolderId released_by = queue_.front().released_by;
   while (!queue_.empty() && lease.count < size && batch_.size() < limits_.batch_bytes) {
     Span& front = queue_.front();
     const size_t room = limits_.batch_bytes - batch_.size();
-    const size_t first =
-        NameCursor::kLengthBytes +
-        NameCursor(std::string_view(front.page->names).substr(front.begin)).name().size();
-    if (lease.count > 0 && first > room) break;
+    if (front.released_by != released_by) break;
+    if (lease.count > 0 && first_size(front) > room) break;
     const Span piece = cut(front, size - lease.count, room);
     batch_.append(piece.page->names, piece.begin, piece.end - piece.begin);
     lease.count += piece.count;
     lease.spans.push_back(piece);
+    ++piece.page->leased_spans;
     if (front.count == 0) queue_.pop_front();
   }
   queued_names_ -= lease.count;
   queued_bytes_ -= batch_.size();
   ++in_flight_[holder];
   const uint64_t id = next_lease_++;
-  const wire::BatchView view{id, lease.count, batch_};
+  wire::BatchView view;
+  view.lease = id;
+  view.count = lease.count;
+  view.patient = released_by != 0;
+  for (const Span& span : lease.spans)
+    view.segments.push_back(span.count);
+  view.names = batch_;
   leases_.emplace(id, std::move(lease));
   return view;
 }
 
-bool Plan::settle(HolderId holder, const wire::Outcome& outcome, const OnFailure& on_failure) {
-  const auto found = leases_.find(outcome.lease);
-  if (found == leases_.end() || found->second.holder != holder ||
-      found->second.count != outcome.count) {
+bool Plan::next_is_from(HolderId holder) const {
+  return !queue_.empty() && queue_.front().released_by == holder;
+}
+
+// Calls `on_part` with the span, the first name within it and the number of names, for each part of
+// `range` (indices in the batch).
+template <typename OnPart>
+void Plan::for_parts(const Lease& lease, IndexRange range, const OnPart& on_part) {
+  uint32_t begin = 0;
+  for (const Span& span : lease.spans) {
+    const uint32_t end = begin + span.count;
+    if (range.first < end && range.end > begin) {
+      const uint32_t first = std::max(range.first, begin);
+      on_part(span, first - begin, std::min(range.end, end) - first);
+    }
+    begin = end;
+  }
+}
+
+// Whether the outcome is about names that are open, all of them if it is the last.
+bool Plan::fits(const Lease& lease, const wire::Outcome& outcome) {
+  if (lease.count != outcome.count) return false;
+  RangeSet settled = lease.settled;
+  for (const auto* ranges : {&outcome.stored, &outcome.released}) {
+    for (const wire::Outcome::Range& range : *ranges) {
+      if (!settled.add({range.first, range.first + range.count})) return false;
+    }
+  }
+  for (const wire::Outcome::Failure& failure : outcome.failures) {
+    if (!settled.add({failure.index, failure.index + 1})) return false;
+  }
+  if (!outcome.contents.empty() && outcome.contents.back().segment >= lease.spans.size()) {
     return false;
   }
-  const Lease lease = std::move(found->second);
-  leases_.erase(found);
-  --in_flight_[holder];
+  return !outcome.last || settled.count() == lease.count;
+}
 
-  auto failure = outcome.failures.begin();
-  auto released = outcome.released.begin();
-  uint32_t index = 0;
-  std::vector<Span> back;
-  for (const Span& span : lease.spans) {
-    // Most batches have neither failures nor released names: nothing to walk.
-    const uint32_t span_end = index + span.count;
-    const bool plain = (failure == outcome.failures.end() || failure->index >= span_end) &&
-                       (released == outcome.released.end() || released->first >= span_end);
-    uint32_t given_back = 0;
-    if (plain) {
-      index = span_end;
-    } else {
-      const std::string_view packed(span.page->names);
-      NameCursor cursor(packed.substr(span.begin, span.end - span.begin));
-      for (; !cursor.done(); cursor.next(), ++index) {
-        const size_t begin = span.end - cursor.rest().size();
-        const size_t size = NameCursor::kLengthBytes + cursor.name().size();
-        while (released != outcome.released.end() && released->first + released->count <= index)
-          ++released;
-        if (failure != outcome.failures.end() && failure->index == index) {
-          on_failure(cursor.name(), failure->file);
-          ++failure;
-        } else if (released != outcome.released.end() && released->first <= index) {
-          if (given_back > 0 && back.back().end == begin) {
-            back.back().end += size;
-            ++back.back().count;
-          } else {
-            back.push_back(Span{span.page, begin, begin + size, 1});
-          }
-          ++given_back;
-        }
-      }
-    }
-    close_names(span, span.count - given_back);
+void Plan::tell(const Lease& lease, const wire::Outcome& outcome, Receiver& receiver) {
+  for (const wire::Outcome::Range& range : outcome.stored) {
+    for_parts(lease, {range.first, range.first + range.count},
+              [&](const Span& span, uint32_t from, uint32_t count) {
+                receiver.on_stored(span.page->number,
+                                   {span.first + from, span.first + from + count});
+              });
   }
-  for (auto span = back.rbegin(); span != back.rend(); ++span)
-    queue_front(*span);
+  for (const wire::Outcome::Content& content : outcome.contents)
+    receiver.on_content(lease.spans[content.segment].page->number, content);
+  for (const wire::Outcome::Failure& failure : outcome.failures) {
+    for_parts(lease, {failure.index, failure.index + 1},
+              [&](const Span& span, uint32_t from, uint32_t) {
+                const Span name = slice(span, from, 1);
+                const std::string_view packed(span.page->names);
+                receiver.on_failure(
+                    span.page->number, name.first,
+                    NameCursor(packed.substr(name.begin, name.end - name.begin)).name(),
+                    failure.file);
+              });
+  }
+}
+
+bool Plan::settle(HolderId holder, const wire::Outcome& outcome, Receiver& receiver) {
+  const auto found = leases_.find(outcome.lease);
+  if (found == leases_.end() || found->second.holder != holder || !fits(found->second, outcome)) {
+    return false;
+  }
+  Lease& lease = found->second;
+  tell(lease, outcome, receiver);
+  release_credit(lease);
+  const auto settle_names = [&](IndexRange range) {
+    lease.settled.add(range);
+    for_parts(lease, range,
+              [&](const Span& span, uint32_t, uint32_t count) { span.page->open -= count; });
+  };
+  std::vector<IndexRange> released;
+  for (const wire::Outcome::Range& range : outcome.released) {
+    released.push_back({range.first, range.first + range.count});
+    lease.settled.add(released.back());
+  }
+  for (const wire::Outcome::Range& range : outcome.stored)
+    settle_names({range.first, range.first + range.count});
+  for (const wire::Outcome::Failure& failure : outcome.failures)
+    settle_names({failure.index, failure.index + 1});
+  queue_again(lease, released, holder);
+  if (!outcome.last) return true;
+  const std::vector<Span> spans = std::move(lease.spans);
+  leases_.erase(found);
+  forget_closed(spans);
   return true;
 }
 
-void Plan::close_names(const Span& span, uint32_t count) {
-  assert(span.page->open >= count);
-  span.page->open -= count;
-  if (span.page->open == 0) pages_.erase(span.page);
+void Plan::release_credit(Lease& lease) {
+  if (lease.has_credit) --in_flight_[lease.holder];
+  lease.has_credit = false;
+}
+
+// A page stays while a lease refers to it, even when all its names are settled.
+void Plan::forget_closed(const std::vector<Span>& spans) {
+  for (const Span& span : spans) {
+    if (--span.page->leased_spans == 0 && span.page->open == 0) pages_.erase(span.page);
+  }
 }
 
 void Plan::queue_front(const Span& span) {
   queue_.push_front(span);
   queued_names_ += span.count;
   queued_bytes_ += span.end - span.begin;
+}
+
+void Plan::queue_again(const Lease& lease, const std::vector<IndexRange>& ranges,
+                       HolderId released_by) {
+  std::vector<Span> spans;
+  for (const IndexRange& range : ranges) {
+    for_parts(lease, range, [&](const Span& span, uint32_t from, uint32_t count) {
+      spans.push_back(slice(span, from, count));
+      spans.back().released_by = released_by;
+    });
+  }
+  for (auto span = spans.rbegin(); span != spans.rend(); ++span)
+    queue_front(*span);
 }
 
 void Plan::holder_gone(HolderId holder) {
@@ -154,10 +247,10 @@ void Plan::holder_gone(HolderId holder) {
   std::sort(held.begin(), held.end(), std::greater<>());  // the oldest comes first again
   for (const uint64_t id : held) {
     const auto found = leases_.find(id);
-    const std::vector<Span>& spans = found->second.spans;
-    for (auto span = spans.rbegin(); span != spans.rend(); ++span)
-      queue_front(*span);
+    Lease lease = std::move(found->second);
     leases_.erase(found);
+    queue_again(lease, lease.settled.gaps(lease.count), 0);
+    forget_closed(lease.spans);
   }
   in_flight_.erase(holder);
 }

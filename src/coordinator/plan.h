@@ -6,12 +6,12 @@
 //                          +-- holder_gone --+   (and names that an outcome releases)
 //
 // A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held
-// by two workers. Memory is bounded by the look-ahead and by the leases.
+// by two workers. A lease may be settled in parts: with the first of them its credit is free again,
+// so that a few slow names hold nobody up. Memory is bounded by the look-ahead and by the leases.
 #pragma once
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <list>
 #include <optional>
 #include <string>
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/name_list.h"
+#include "base/range_set.h"
 #include "wire/messages.h"
 
 namespace gigafetch::coordinator {
@@ -41,8 +42,8 @@ class Plan {
 
   // Whether another page should be asked for. A page asked for is always taken, whatever its size.
   bool wants_page() const;
-  // Queues a page's names.
-  void add_page(const NameList& names);
+  // Queues those names of a page that `open` gives, ascending.
+  void add_page(uint64_t number, const NameList& names, const std::vector<IndexRange>& open);
   // No further page will come.
   void end_listing() { listing_ended_ = true; }
 
@@ -51,15 +52,29 @@ class Plan {
   // worker is left with a long one while the others have nothing.
   std::optional<wire::BatchView> next(HolderId holder);
 
-  // Takes an outcome of `holder`. False when the lease is not its own (stale, or a broken worker):
-  // nothing changes then. `on_failure` is called with the name of each failure.
-  using OnFailure = std::function<void(std::string_view name, const FileFailure& failure)>;
-  bool settle(HolderId holder, const wire::Outcome& outcome, const OnFailure& on_failure);
+  // Told what an outcome says, page by page.
+  class Receiver {
+   public:
+    virtual ~Receiver() = default;
+    virtual void on_stored(uint64_t page, IndexRange names) = 0;
+    virtual void on_content(uint64_t page, const wire::Outcome::Content& content) = 0;
+    virtual void on_failure(uint64_t page, uint32_t index, std::string_view name,
+                            const FileFailure& failure) = 0;
+  };
+  // Takes an outcome of `holder`. False when the lease is not its own, or names are settled that were
+  // settled before (a stale outcome, or a broken worker): nothing changes then.
+  bool settle(HolderId holder, const wire::Outcome& outcome, Receiver& receiver);
 
-  // The holder can do nothing any more: its leases are queued again, first in line.
+  // The holder can do nothing any more: what it had not settled is queued again, first in line.
   void holder_gone(HolderId holder);
 
+  // Whether the next batch holds names that `holder` itself gave up waiting for; another worker
+  // should have it.
+  bool next_is_from(HolderId holder) const;
+
+  // Leases that count against the holder's credit.
   size_t leases_of(HolderId holder) const;
+  // Leases of which something is not yet settled.
   size_t leases() const { return leases_.size(); }
   bool has_queued() const { return queued_names_ > 0; }
   bool listing_ended() const { return listing_ended_; }
@@ -68,26 +83,40 @@ class Plan {
 
  private:
   struct Page {
+    uint64_t number = 0;
     std::string names;  // packed
-    uint64_t open = 0;  // names not yet settled
+    uint64_t open = 0;          // names not yet settled
+    uint64_t leased_spans = 0;  // spans of leases that refer to it
   };
   // A run of names of one page.
   struct Span {
     std::list<Page>::iterator page;
     size_t begin = 0;  // bytes
     size_t end = 0;
+    uint32_t first = 0;  // index in the page
     uint32_t count = 0;
+    HolderId released_by = 0;  // who gave up waiting for them
   };
   struct Lease {
     HolderId holder = 0;
     uint32_t count = 0;
+    bool has_credit = true;  // counts against its holder's credit
     std::vector<Span> spans;
+    RangeSet settled;  // indices in the batch
   };
 
   uint32_t batch_size() const;
+  static size_t first_size(const Span& span);
+  static Span slice(const Span& span, uint32_t from, uint32_t count);
   Span cut(Span& from, uint32_t names, size_t bytes) const;
+  static bool fits(const Lease& lease, const wire::Outcome& outcome);
+  template <typename OnPart>
+  static void for_parts(const Lease& lease, IndexRange range, const OnPart& on_part);
+  void tell(const Lease& lease, const wire::Outcome& outcome, Receiver& receiver);
+  void release_credit(Lease& lease);
   void queue_front(const Span& span);
-  void close_names(const Span& span, uint32_t count);
+  void queue_again(const Lease& lease, const std::vector<IndexRange>& ranges, HolderId released_by);
+  void forget_closed(const std::vector<Span>& spans);
 
   Limits limits_;
   bool listing_ended_ = false;

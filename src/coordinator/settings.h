@@ -28,14 +28,28 @@ struct ListingSettings {
   double rate = 0;  // pages asked for a second, at most; 0: no limit
 };
 
+// What a stored file survives.
+enum class Durability : uint8_t {
+  process,  // the death of every process
+  batch,    // a power loss too, soon after: group commit of the file system and the ledger
+  file,     // the same, and each file is synced before it counts
+};
+
 struct Settings {
   ListingSettings listing;
   Filter filter;
-  uint64_t limit = UINT64_MAX;  // names listed, at most
+  uint64_t limit = UINT64_MAX;  // names listed over all runs, at most
   uint32_t workers = 1;
   uint32_t batch_names = 1000;
-  // Where failures are recorded, in the state folder.
-  std::string dead_letters = "failed.jsonl";
+  uint64_t max_in_flight = 64;  // requests, over all workers
+  double rate = 0;              // requests for files a second over all workers, at most; 0: no limit
+  Durability durability = Durability::batch;
+  bool retry_failed = false;  // try permanent failures again too
+  // Nothing is recorded in the ledger; what is missing or different goes to this file in the state
+  // folder. Empty for a fetch.
+  std::string findings;
+
+  bool is_verify() const { return !findings.empty(); }
 };
 
 }  // namespace gigafetch::coordinator

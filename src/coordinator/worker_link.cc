@@ -28,6 +28,7 @@ void WorkerLink::on_ended(int) {
 }
 
 void WorkerLink::on_bytes(std::string_view bytes) {
+  heard_ = loop_.now();
   reader_.feed(bytes);
   wire::Frame frame;
   while (!stream_.is_closed()) {

@@ -27,7 +27,7 @@ class WorkerLink final : private net::Stream::Handler {
   };
 
   WorkerLink(net::Loop& loop, Client& client, HolderId holder)
-      : client_(client), holder_(holder), stream_(loop, *this) {}
+      : loop_(loop), client_(client), holder_(holder), stream_(loop, *this), heard_(loop.now()) {}
 
   // For UnixListener::accept.
   net::Stream& stream() { return stream_; }
@@ -51,15 +51,19 @@ class WorkerLink final : private net::Stream::Handler {
   uint32_t worker() const { return hello_.worker; }
   pid_t pid() const { return static_cast<pid_t>(hello_.pid); }
   bool ended() const { return stream_.is_closed(); }
+  // When the worker last said something.
+  TimePoint heard() const { return heard_; }
 
  private:
   void on_bytes(std::string_view bytes) override;
   void on_ended(int uv_error) override;
   void on_frame(const wire::Frame& frame);
 
+  net::Loop& loop_;
   Client& client_;
   HolderId holder_;
   net::Stream stream_;
+  TimePoint heard_;
   wire::FrameReader reader_;
   std::string out_;
   wire::Hello hello_;

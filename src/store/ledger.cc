@@ -1,173 +1,491 @@
 #include "store/ledger.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <cstdio>
-#include <string_view>
 
 #include "base/byte_order.h"
-#include "base/escape.h"
 #include "base/io.h"
-#include "base/unique_fd.h"
+#include "store/dead_letters.h"
+#include "store/ledger_fields.h"
+#include "store/page_archive.h"
+#include "store/record.h"
 
 namespace gigafetch::store {
 namespace {
 
 constexpr char kFile[] = "ledger";
 constexpr char kNewFile[] = "ledger.new";
-constexpr std::string_view kMagic = "GFLEDGER";
-constexpr uint32_t kFormatVersion = 1;
-constexpr uint8_t kIdentityRecord = 1;
-constexpr size_t kFileHeaderBytes = 12;
-constexpr size_t kRecordHeaderBytes = 8;
-constexpr size_t kChecksumBytes = 8;
-constexpr size_t kMaxLedgerBytes = 1024 * 1024;
+// A ledger is some bytes a page and is written anew long before this.
+constexpr size_t kMaxLedgerBytes = size_t{1} << 30;
+// The ledger is written anew when so much has gathered behind its base.
+constexpr uint64_t kCheckpointBytes = 256 * 1024;
 
-void put_item(std::string& out, std::string_view text) {
-  put_le<uint32_t>(out, static_cast<uint32_t>(text.size()));
-  out.append(text);
+Result<uint64_t> random_id() {
+  uint64_t id = 0;
+  if (::getrandom(&id, sizeof id, 0) != sizeof id) return errno_error(errno, "no random numbers");
+  return id;
 }
 
-std::string encode_identity(const JobIdentity& identity) {
-  std::string out;
-  put_item(out, identity.url);
-  put_item(out, identity.api);
-  put_item(out, identity.sink);
-  put_item(out, identity.layout);
-  put_item(out, identity.output);
-  put_item(out, std::to_string(identity.include.size()));
-  for (const std::string& glob : identity.include)
-    put_item(out, glob);
-  for (const std::string& glob : identity.exclude)
-    put_item(out, glob);
+std::string header(uint64_t job_id) {
+  std::string out(kLedgerMagic);
+  put_le<uint32_t>(out, kLedgerVersion);
+  put_le<uint32_t>(out, 0);
+  put_le<uint64_t>(out, job_id);
   return out;
 }
 
-std::optional<JobIdentity> decode_identity(std::string_view payload) {
-  std::vector<std::string> items;
-  while (!payload.empty()) {
-    if (payload.size() < sizeof(uint32_t)) return std::nullopt;
-    const auto length = get_le<uint32_t>(payload.data());
-    payload.remove_prefix(sizeof(uint32_t));
-    if (payload.size() < length) return std::nullopt;
-    items.emplace_back(payload.substr(0, length));
-    payload.remove_prefix(length);
-  }
-  constexpr size_t kFixedItems = 6;
-  if (items.size() < kFixedItems) return std::nullopt;
-  size_t includes = 0;
-  const std::string& count = items[5];
-  std::from_chars(count.data(), count.data() + count.size(), includes);
-  if (includes > items.size() - kFixedItems) return std::nullopt;
-  const auto first = items.begin() + kFixedItems;
-  const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()},
-                     items[4]};
-}
-
-std::string join(const std::vector<std::string>& globs) {
+std::string run_payload(uint64_t run_id, std::string_view boot_id) {
   std::string out;
-  for (const std::string& glob : globs)
-    out += fmt::format("{}'{}'", out.empty() ? "" : " ", printable(glob));
-  return out.empty() ? "not given" : out;
+  put_le<uint64_t>(out, run_id);
+  put_sized(out, boot_id);
+  return out;
 }
 
-Error damaged(size_t offset) {
-  return error(
-      ErrorCode::malformed,
-      "the ledger is damaged at byte {}; --restart forgets it and fetches everything again",
-      offset);
+void append_base(std::string& out, uint64_t seed, LedgerRecord type, std::string_view payload) {
+  append_record(out, out.size(), seed, static_cast<uint8_t>(type), payload);
 }
 
-}  // namespace
-
-std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
-  using Globs = std::vector<std::string>;
-  const auto shown = [](const auto& value) {
-    if constexpr (std::is_same_v<decltype(value), const Globs&>) {
-      return join(value);
-    } else {
-      return fmt::format("'{}'", printable(value));
-    }
-  };
-  const auto compare = [&](std::string_view what, const auto& old_value, const auto& new_value) {
-    if (old_value == new_value) return std::string();
-    return fmt::format("{} was {}, now it is {}", what, shown(old_value), shown(new_value));
-  };
-  for (const std::string& found :
-       {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
-        compare("--sink", recorded.sink, wanted.sink),
-        compare("--layout", recorded.layout, wanted.layout),
-        compare("the output folder", recorded.output, wanted.output),
-        compare("--include", recorded.include, wanted.include),
-        compare("--exclude", recorded.exclude, wanted.exclude)}) {
-    if (!found.empty()) return found;
-  }
-  return {};
+// Header and base records of a ledger file.
+std::string base(uint64_t job_id, const JobIdentity& identity,
+                 const std::optional<std::string>& checkpoint, std::string_view run) {
+  std::string out = header(job_id);
+  append_base(out, job_id, LedgerRecord::identity, encode_identity(identity));
+  if (checkpoint) append_base(out, job_id, LedgerRecord::checkpoint, *checkpoint);
+  append_base(out, job_id, LedgerRecord::run, run);
+  return out;
 }
 
-Result<std::optional<JobIdentity>> read_ledger(int state_fd) {
-  const UniqueFd fd(::openat(state_fd, kFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd && errno == ENOENT) return std::optional<JobIdentity>();
-  if (!fd) return errno_error(errno, "cannot open the ledger");
-  Result<std::string> bytes = read_to_end(fd.get(), kMaxLedgerBytes, "the ledger");
-  if (!bytes) return std::move(bytes).failure();
-  const std::string& ledger = bytes.value();
-  if (ledger.size() < kFileHeaderBytes || !ledger.starts_with(kMagic)) return damaged(0);
-  const auto version = get_le<uint32_t>(ledger.data() + kMagic.size());
-  if (version != kFormatVersion) {
-    return error(
-        ErrorCode::malformed,
-        "the ledger has format {}, this program writes format {}; use the program that began "
-        "the job, or --restart",
-        version, kFormatVersion);
-  }
-  const std::string_view record = std::string_view(ledger).substr(kFileHeaderBytes);
-  if (record.size() < kRecordHeaderBytes + kChecksumBytes) return damaged(kFileHeaderBytes);
-  const auto length = get_le<uint32_t>(record.data());
-  if (record.size() != kRecordHeaderBytes + length + kChecksumBytes)
-    return damaged(kFileHeaderBytes);
-  const size_t checked = kRecordHeaderBytes + length;
-  if (XXH3_64bits_withSeed(record.data(), checked, kFileHeaderBytes) !=
-      get_le<uint64_t>(record.data() + checked)) {
-    return damaged(kFileHeaderBytes);
-  }
-  std::optional<JobIdentity> identity = decode_identity(record.substr(kRecordHeaderBytes, length));
-  if (!identity || get_le<uint8_t>(record.data() + 4) != kIdentityRecord) {
-    return damaged(kFileHeaderBytes);
-  }
-  return identity;
-}
-
-Result<void> write_ledger(int state_fd, const JobIdentity& identity) {
-  std::string bytes(kMagic);
-  put_le<uint32_t>(bytes, kFormatVersion);
-  const std::string payload = encode_identity(identity);
-  std::string record;
-  put_le<uint32_t>(record, static_cast<uint32_t>(payload.size()));
-  put_le<uint8_t>(record, kIdentityRecord);
-  record.append(3, '\0');
-  record += payload;
-  put_le<uint64_t>(record, XXH3_64bits_withSeed(record.data(), record.size(), kFileHeaderBytes));
-  bytes += record;
-
-  const UniqueFd fd(
-      ::openat(state_fd, kNewFile, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+Result<UniqueFd> write_new_file(int state_fd, std::string_view bytes) {
+  UniqueFd fd(::openat(state_fd, kNewFile,
+                       O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return errno_error(errno, "cannot make the ledger");
   if (const int failed = write_all(fd.get(), bytes); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }
-  if (::fdatasync(fd.get()) != 0 || ::renameat(state_fd, kNewFile, state_fd, kFile) != 0 ||
-      ::fsync(state_fd) != 0) {
+  if (::fdatasync(fd.get()) != 0) return errno_error(errno, "cannot sync the ledger");
+  return fd;
+}
+
+bool is_selected(const FailureEntry& entry, const RetryRange& range) {
+  if (is_rejection(entry.failure.cause)) return false;
+  return entry.offset >= (is_passing(entry.failure) ? range.passing_begin : range.permanent_begin);
+}
+
+}  // namespace
+
+Result<std::string> current_boot_id() {
+  const UniqueFd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+  if (!fd) return errno_error(errno, "cannot learn the boot id");
+  Result<std::string> id = read_to_end(fd.get(), 256, "the boot id");
+  while (id && !id->empty() && id->back() == '\n')
+    id->pop_back();
+  return id;
+}
+
+Result<void> SyncJob::run() const {
+  if (output_fd >= 0 && ::syncfs(output_fd) != 0) {
+    return errno_error(errno, "cannot sync the file system of the output folder");
+  }
+  if (failures_fd >= 0 && ::fdatasync(failures_fd) != 0) {
+    return errno_error(errno, "cannot sync the record of failed files");
+  }
+  if (::fdatasync(ledger_fd) != 0) return errno_error(errno, "cannot sync the ledger");
+  if (sync_folder && ::fsync(state_fd) != 0) {
+    return errno_error(errno, "cannot sync the state folder");
+  }
+  if (new_base.empty()) return {};
+  if (Result<void> kept = append_to_archive(state_fd, archive_offset, archive); !kept) return kept;
+  Result<UniqueFd> made = write_new_file(state_fd, new_base);
+  return made ? Result<void>() : Result<void>(std::move(made).failure());
+}
+
+// --- opening ---
+
+Ledger::Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, uint64_t run_id,
+               std::string boot_id)
+    : state_fd_(state_fd),
+      image_(std::move(image)),
+      fd_(std::move(fd)),
+      failures_(std::move(failures)),
+      run_id_(run_id),
+      boot_id_(std::move(boot_id)),
+      size_(image_.size),
+      covered_(image_.rebooted ? image_.size : image_.base_end) {}
+
+Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
+  Result<uint64_t> job_id = random_id(), run_id = random_id();
+  Result<std::string> boot_id = current_boot_id();
+  if (!job_id) return std::move(job_id).failure();
+  if (!run_id) return std::move(run_id).failure();
+  if (!boot_id) return std::move(boot_id).failure();
+  const std::string bytes =
+      base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
+  Result<UniqueFd> fd = write_new_file(state_fd, bytes);
+  if (!fd) return std::move(fd).failure();
+  if (::renameat(state_fd, kNewFile, state_fd, kFile) != 0 || ::fsync(state_fd) != 0) {
     return errno_error(errno, "cannot put the ledger in place");
   }
+  Result<FailureLog> failures = FailureLog::create(state_fd, *job_id);
+  if (!failures) return std::move(failures).failure();
+  LedgerImage image;
+  image.job_id = *job_id;
+  image.identity = identity;
+  image.boot_id = *boot_id;
+  image.base_end = image.size = bytes.size();
+  return Ledger(state_fd, std::move(image), std::move(fd).value(), std::move(failures).value(),
+                *run_id, std::move(boot_id).value());
+}
+
+Result<std::optional<LedgerImage>> Ledger::read(int state_fd, bool repair) {
+  const UniqueFd fd(::openat(state_fd, kFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd && errno == ENOENT) return std::optional<LedgerImage>();
+  if (!fd) return errno_error(errno, "cannot open the ledger");
+  Result<std::string> bytes = read_to_end(fd.get(), kMaxLedgerBytes, "the ledger");
+  if (!bytes) return std::move(bytes).failure();
+  Result<std::string> boot_id = current_boot_id();
+  if (!boot_id) return std::move(boot_id).failure();
+  Result<LedgerImage> image = recover_ledger(*bytes, *boot_id, repair);
+  if (!image) return std::move(image).failure();
+  return std::optional<LedgerImage>(std::move(image).value());
+}
+
+Result<std::optional<Ledger>> Ledger::open(int state_fd, bool repair) {
+  Result<std::optional<LedgerImage>> image = read(state_fd, repair);
+  if (!image) return std::move(image).failure();
+  if (!image->has_value()) return std::optional<Ledger>();
+  Result<Ledger> ledger = attach(state_fd, std::move(**image));
+  if (!ledger) return std::move(ledger).failure();
+  return std::optional<Ledger>(std::move(ledger).value());
+}
+
+Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
+  Result<uint64_t> run_id = random_id();
+  Result<std::string> boot_id = current_boot_id();
+  if (!run_id) return std::move(run_id).failure();
+  if (!boot_id) return std::move(boot_id).failure();
+  UniqueFd fd(::openat(state_fd, kFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return errno_error(errno, "cannot open the ledger");
+  if (image.cut > 0 && ::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0) {
+    return errno_error(errno, "cannot cut the ledger");
+  }
+  Result<FailureLog> failures =
+      FailureLog::open(state_fd, image.job_id, image.state.failures().end);
+  if (!failures) return std::move(failures).failure();
+  Ledger ledger(state_fd, std::move(image), std::move(fd), std::move(failures).value(), *run_id,
+                *boot_id);
+  append_record(ledger.buffer_, ledger.size_, ledger.job_id(),
+                static_cast<uint8_t>(LedgerRecord::run), run_payload(*run_id, *boot_id));
+  ledger.size_ += ledger.buffer_.size();
+  if (ledger.image_.rebooted) {
+    // All that is left was synced under the earlier boot; the record that said so is cut.
+    std::string covered;
+    put_varint(covered, ledger.covered_);
+    ledger.append(LedgerRecord::synced, covered);
+  }
+  if (Result<void> written = ledger.flush(); !written) return std::move(written).failure();
+  return ledger;
+}
+
+// --- records ---
+
+void Ledger::append(LedgerRecord type, std::string_view payload) {
+  const size_t before = buffer_.size();
+  append_record(buffer_, size_, run_id_, static_cast<uint8_t>(type), payload);
+  size_ += buffer_.size() - before;
+  if (type != LedgerRecord::synced) dirty_ = true;
+}
+
+uint64_t Ledger::add_page(const PageFacts& facts) {
+  append_pending();
+  std::string payload;
+  put_facts(payload, facts);
+  append(LedgerRecord::page, payload);
+  const uint64_t number = state().next_page();
+  check(image_.state.add_page(facts));
+  return number;
+}
+
+uint64_t Ledger::replace_page(uint64_t old_number, const PageFacts& facts) {
+  append_pending();
+  std::string payload;
+  put_varint(payload, old_number);
+  put_facts(payload, facts);
+  append(LedgerRecord::replace, payload);
+  const uint64_t number = state().next_page();
+  check(image_.state.replace_page(old_number, facts));
+  return number;
+}
+
+void Ledger::add_known_page(const PageFacts& facts, uint64_t bytes, const Hash128& content) {
+  append_pending();
+  std::string payload;
+  put_facts(payload, facts);
+  put_varint(payload, bytes);
+  put_hash(payload, content);
+  append(LedgerRecord::known, payload);
+  check(image_.state.add_known_page(facts, bytes, content));
+}
+
+uint64_t Ledger::add_retry_page(const RetryRange& range, uint32_t names) {
+  append_pending();
+  std::string payload;
+  put_retry(payload, range);
+  put_varint(payload, names);
+  append(LedgerRecord::retry, payload);
+  const uint64_t number = state().next_page();
+  check(image_.state.add_retry_page(range, names));
+  return number;
+}
+
+void Ledger::relist() {
+  append_pending();
+  append(LedgerRecord::relist, {});
+  check(image_.state.relist());
+}
+
+void Ledger::add_stored(uint64_t page, IndexRange range) {
+  check(pending_[page].stored.add(range));
+}
+
+void Ledger::add_content(uint64_t page, uint64_t bytes, const Hash128& content) {
+  Pending& pending = pending_[page];
+  pending.bytes += bytes;
+  pending.content = pending.content + content;
+}
+
+// The entries of one FAIL stand together in the log, so that a torn end leaves none that belongs to
+// no record.
+void Ledger::add_failed(uint64_t page, uint32_t index, std::string_view name,
+                        const FileFailure& failure) {
+  if (pending_failures_of_ != UINT64_MAX && pending_failures_of_ != page) append_pending();
+  pending_failures_of_ = page;
+  Pending& pending = pending_[page];
+  check(pending.failed.add({index, index + 1}));
+  if (is_rejection(failure.cause)) ++pending.rejected;
+  failures_.add(name, failure);
+}
+
+void Ledger::log_failure(std::string_view name, const FileFailure& failure) {
+  append_pending();
+  failures_.add(name, failure);
+}
+
+void Ledger::append_pending() {
+  std::string payload;
+  for (const auto& [page, pending] : pending_) {
+    if (pending.failed.count() > 0) {
+      payload.clear();
+      put_varint(payload, page);
+      put_ranges(payload, pending.failed.ranges());
+      put_varint(payload, pending.rejected);
+      put_varint(payload, failures_.size());
+      append(LedgerRecord::fail, payload);
+      check(image_.state.add_failed(page, pending.failed.ranges(), pending.rejected,
+                                    failures_.size()));
+    }
+    if (pending.stored.count() > 0) {
+      payload.clear();
+      put_varint(payload, page);
+      put_ranges(payload, pending.stored.ranges());
+      put_varint(payload, pending.bytes);
+      put_hash(payload, pending.content);
+      append(LedgerRecord::stored, payload);
+      check(image_.state.add_stored(page, pending.stored.ranges(), pending.bytes,
+                                    pending.content));
+    }
+  }
+  pending_.clear();
+  pending_failures_of_ = UINT64_MAX;
+}
+
+Result<void> Ledger::flush() {
+  append_pending();
+  if (contradicted_) {
+    return error(ErrorCode::malformed, "internal error: a record contradicts the ledger");
+  }
+  if (Result<void> logged = failures_.flush(); !logged) return logged;
+  if (buffer_.empty()) return {};
+  if (const int failed = write_all(fd_.get(), buffer_); failed != 0) {
+    return errno_error(failed, "cannot write the ledger");
+  }
+  buffer_.clear();
   return {};
+}
+
+// --- group commit ---
+
+bool Ledger::has_unsynced() const {
+  return dirty_ || synced_is_volatile_ || !pending_.empty();
+}
+
+bool Ledger::wants_checkpoint() const {
+  const uint64_t base_bytes = image_.base_end;
+  return size_ - base_bytes > std::max(kCheckpointBytes, 4 * base_bytes);
+}
+
+Result<SyncJob> Ledger::begin_sync(int output_fd) {
+  if (Result<void> flushed = flush(); !flushed) return std::move(flushed).failure();
+  SyncJob job;
+  job.had_records = dirty_;
+  if (dirty_) {
+    job.output_fd = output_fd;
+    job.failures_fd = failures_.fd();
+  }
+  job.ledger_fd = fd_.get();
+  job.state_fd = state_fd_;
+  job.sync_folder = folder_is_volatile_;
+  job.covered = size_;
+  if (wants_checkpoint()) {
+    const LedgerState& now = state();
+    job.archive = archive_records(now.done(), now.archive_bytes(), job_id());
+    job.archive_offset = now.archive_bytes();
+    job.archived_pages = now.done().size();
+    job.new_base = base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
+                        run_payload(run_id_, boot_id_));
+  }
+  dirty_ = false;
+  return job;
+}
+
+Result<void> Ledger::finish_sync(SyncJob& job) {
+  synced_is_volatile_ = false;
+  if (job.sync_folder) folder_is_volatile_ = false;
+  if (!job.new_base.empty()) return switch_to_new(job);
+  if (!job.had_records) return {};
+  covered_ = job.covered;
+  std::string payload;
+  put_varint(payload, covered_);
+  append(LedgerRecord::synced, payload);
+  synced_is_volatile_ = true;
+  return flush();
+}
+
+// The records behind `covered`, as they stand in a file where they begin at `new_offset`.
+Result<std::string> Ledger::copy_since(uint64_t covered, uint64_t new_offset) const {
+  std::string old(size_ - covered, '\0');
+  for (size_t had = 0; had < old.size();) {
+    const ssize_t got = ::pread(fd_.get(), old.data() + had, old.size() - had,
+                                static_cast<off_t>(covered + had));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return errno_error(got < 0 ? errno : EIO, "cannot read the ledger");
+    had += static_cast<size_t>(got);
+  }
+  std::string out;
+  Record record;
+  for (size_t at = 0; at < old.size(); at = record.end - covered) {
+    if (!read_record(std::string_view(old).substr(at), covered + at, run_id_, record)) {
+      return error(ErrorCode::malformed, "the ledger was changed while it was in use");
+    }
+    append_record(out, new_offset + out.size(), run_id_, record.type, record.payload);
+  }
+  return out;
+}
+
+Result<void> Ledger::switch_to_new(SyncJob& job) {
+  if (Result<void> flushed = flush(); !flushed) return flushed;
+  Result<std::string> since = copy_since(job.covered, job.new_base.size());
+  if (!since) return std::move(since).failure();
+  UniqueFd fd(::openat(state_fd_, kNewFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return errno_error(errno, "cannot open the new ledger");
+  if (const int failed = write_all(fd.get(), *since); failed != 0) {
+    return errno_error(failed, "cannot write the ledger");
+  }
+  if (::renameat(state_fd_, kNewFile, state_fd_, kFile) != 0) {
+    return errno_error(errno, "cannot put the new ledger in place");
+  }
+  fd_ = std::move(fd);
+  image_.state.archived(job.archived_pages, job.archive_offset + job.archive.size());
+  image_.base_end = covered_ = job.new_base.size();
+  size_ = covered_ + since->size();
+  folder_is_volatile_ = true;
+  dirty_ = true;
+  return {};
+}
+
+Result<void> Ledger::take_back_unsynced() {
+  buffer_.clear();
+  pending_.clear();
+  if (::ftruncate(fd_.get(), static_cast<off_t>(covered_)) != 0) {
+    return errno_error(errno, "cannot cut the ledger");
+  }
+  size_ = covered_;
+  return {};
+}
+
+// --- failures ---
+
+Result<void> Ledger::write_dead_letters(const std::string& file) const {
+  const FailureSpan& span = state().failures();
+  const std::string new_file = file + ".new";
+  Result<DeadLetters> letters = DeadLetters::create(state_fd_, new_file);
+  if (!letters) return std::move(letters).failure();
+  // How many names of each open retry page have been met.
+  std::map<uint64_t, uint32_t> met;
+  Result<void> written;
+  Result<void> read = read_failures(
+      state_fd_, job_id(), span.begin, span.end, [&](const FailureEntry& entry) {
+        const bool rejected = is_rejection(entry.failure.cause);
+        bool stands = rejected || entry.offset >= (is_passing(entry.failure) ? span.passing_done
+                                                                             : span.permanent_done);
+        for (const auto& [number, page] : state().open()) {
+          if (!page.retry || entry.offset < page.retry->begin || entry.offset >= page.retry->end ||
+              !is_selected(entry, *page.retry)) {
+            continue;
+          }
+          stands |= !page.settled.contains(met[number]++);
+        }
+        if (stands) written = letters->add(entry.name, entry.failure);
+        return written.ok();
+      });
+  if (!read) return read;
+  if (!written) return written;
+  if (Result<void> flushed = letters->flush(); !flushed) return flushed;
+  if (::renameat(state_fd_, new_file.c_str(), state_fd_, file.c_str()) != 0) {
+    return errno_error(errno, fmt::format("cannot put {} in place", file));
+  }
+  return {};
+}
+
+Result<void> Ledger::read_retry_names(
+    const RetryRange& range,
+    const std::function<bool(uint32_t index, std::string_view name)>& on_name) const {
+  uint32_t index = 0;
+  return read_failures(state_fd_, job_id(), range.begin, range.end,
+                       [&](const FailureEntry& entry) {
+                         return !is_selected(entry, range) || on_name(index++, entry.name);
+                       });
+}
+
+Result<std::optional<Ledger::RetryPlan>> Ledger::plan_retry(bool permanent, uint64_t log_limit,
+                                                            uint32_t names) const {
+  const FailureSpan& span = state().failures();
+  RetryPlan plan;
+  plan.range.passing_begin = span.passing_done;
+  plan.range.permanent_begin = permanent ? span.permanent_done : log_limit;
+  plan.range.begin = std::min(plan.range.passing_begin, plan.range.permanent_begin);
+  plan.range.end = log_limit;
+  Result<void> read = read_failures(
+      state_fd_, job_id(), plan.range.begin, log_limit, [&](const FailureEntry& entry) {
+        if (!is_selected(entry, plan.range)) return true;
+        if (++plan.names < names) return true;
+        plan.range.end = entry.end;
+        return false;
+      });
+  if (!read) return std::move(read).failure();
+  if (plan.names == 0) return std::optional<RetryPlan>();
+  return std::optional<RetryPlan>(plan);
+}
+
+Result<void> Ledger::read_done_pages(
+    const std::function<void(const DonePage& page)>& on_page) const {
+  Result<void> read = read_archive(state_fd_, job_id(), state().archive_bytes(), on_page);
+  for (const DonePage& page : state().done())
+    on_page(page);
+  return read;
 }
 
 }  // namespace gigafetch::store

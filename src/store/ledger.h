@@ -1,54 +1,189 @@
-// The ledger: the file `ledger` in the state folder, which says whose the output folder is.
+// The ledger: the file `ledger` in the state folder, which says what of the job is done. A file that
+// was fetched counts when its STORED record says so, not when its name is there.
 //
-// Today it holds one record, the job's identity, so that an output folder is never filled by two
-// different jobs, and `verify` knows the layout. The framing is the one that every further record
-// will use:
+//     offset 0   "GFLEDGER"             8 bytes
+//            8   format version         u32, 2
+//           12   zero                   u32
+//           16   job id                 u64, random: the files beside the ledger carry it too
+//           24   records (store/record.h), seeded with the job's id up to the first RUN and in every
+//                RUN, with the run's id otherwise
 //
-//     offset 0   "GFLEDGER"                    8 bytes
-//            8   format version                u32, 1
-//     records    length of the payload         u32
-//                type                          u8 (1 = identity)
-//                zero                          3 bytes
-//                payload
-//                checksum                      u64: XXH3-64 over length, type, zero and payload,
-//                                              seeded with the record's offset
+// Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
 //
-// Integers are little-endian. The identity's payload is a list of texts, each a u32 length and its
-// bytes: url, api, sink, layout, output, then the number of includes as a decimal text, the
-// includes, and the excludes. Chosen over JSON because every byte is under the checksum and nothing
-// needs parsing; over a database because a record is written once and never changed.
+//     IDENTITY    1  the job (store/job_identity.h)
+//     CHECKPOINT  2  the whole state, where the ledger was written anew (LedgerState::checkpoint)
+//     RUN         3  run id u64, boot id text: a process begins to write
+//     PAGE        4  facts, before the first of its names is handed out
+//     STORED      5  page, ranges of names, bytes, sum over the contents (store/content_hash.h)
+//     FAIL        6  page, ranges of names, how many of them are rejected, size of the failure log
+//     SYNCED      7  an offset: all that stands before it, and the files it speaks of, are on the
+//                    device
+//     REPLACE     8  page, facts: an open page came back different
+//     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
+//     RETRY      10  four offsets into the failure log (RetryRange), names
+//     RELIST     11  nothing: the listing begins anew
+//
+//     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names, duplicates,
+//                 rejected, filtered, size of the failure log, hash of the names
+//     ranges      how many, then for each the gap before it and its length
+//
+// IDENTITY, then a CHECKPOINT if there is one, then RUN are the base: they are on the device before
+// the file gets its name, so damage in them is never a torn end. Behind the base, a record counts when
+// it and all before it are valid. What the last SYNCED covers also counts after a power loss.
+//
+// Once enough has gathered behind the base, the ledger is written anew: a checkpoint of what has just
+// been synced, then the records since, then a rename. So its size, and the time to read it, do not
+// depend on how much is done; the pages that are done go to `pages` (store/page_archive.h), failures
+// are in `failures` (store/failure_log.h).
+//
+// Rejected: a database (its commits cost more than a batch, and the group commit would be its, not
+// ours); one bit a name in a bitmap (needs the listing's order to stay); a record a file (25 bytes
+// times a billion, for nothing that a page and a range do not say); SYNCED as a rewritten header
+// (torn, it would take all with it); JSON lines (no checksum, ten times the size).
+//
+// Coordinator, loop thread only, but for SyncJob::run.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
+#include "store/failure_log.h"
+#include "store/job_identity.h"
+#include "store/ledger_recovery.h"
+#include "store/ledger_state.h"
 
 namespace gigafetch::store {
 
-// What makes two runs the same job. Workers, depth, limits and timeouts may differ between runs.
-struct JobIdentity {
-  std::string url;  // canonical
-  std::string api;
-  std::string sink;
-  std::string layout;
-  std::vector<std::string> include;
-  std::vector<std::string> exclude;
-  // The output folder's path where the state folder lies elsewhere; empty where it lies inside and
-  // may move with it.
-  std::string output = {};
-  bool operator==(const JobIdentity&) const = default;
+// What a group commit does off the loop: makes the file system, then the ledger, durable.
+class SyncJob {
+ public:
+  // Blocks for as long as the devices need. Fails when anything could not be synced; then what was
+  // written since the last good one may be lost, and trying again would prove nothing (fsync(2)).
+  Result<void> run() const;
+
+ private:
+  friend class Ledger;
+  bool had_records = false;  // else only the last SYNCED is made durable
+  int output_fd = -1;        // -1: no syncfs
+  int ledger_fd = -1;
+  int failures_fd = -1;
+  int state_fd = -1;
+  bool sync_folder = false;  // the state folder has a new ledger since the last one
+  uint64_t covered = 0;      // ledger bytes that this job makes durable
+  // To write the ledger anew; empty: not this time.
+  std::string new_base;
+  std::string archive;
+  uint64_t archive_offset = 0;
+  size_t archived_pages = 0;
 };
 
-// The first difference in words ("the URL was X, now it is Y"); empty when there is none.
-std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
+class Ledger {
+ public:
+  // Replaces whatever is there with the ledger of a new job, and syncs it.
+  static Result<Ledger> create(int state_fd, const JobIdentity& identity);
+  // Opens the one that is there to write to it; nullopt when there is none. `repair`: see
+  // recover_ledger, and so for the failures.
+  static Result<std::optional<Ledger>> open(int state_fd, bool repair);
+  // Only looks; nothing is changed.
+  static Result<std::optional<LedgerImage>> read(int state_fd, bool repair = false);
 
-// The identity in the state folder's ledger; nullopt when there is no ledger. Fails (malformed)
-// with the offset when the ledger is damaged.
-Result<std::optional<JobIdentity>> read_ledger(int state_fd);
+  const LedgerState& state() const { return image_.state; }
+  const JobIdentity& identity() const { return image_.identity; }
+  uint64_t job_id() const { return image_.job_id; }
+  // What opening found.
+  const LedgerImage& found() const { return image_; }
 
-// Writes a new ledger, replacing any, and syncs it.
-Result<void> write_ledger(int state_fd, const JobIdentity& identity);
+  // Records. They are in the file after the next flush, and so are STORED and FAIL part of the state,
+  // which are gathered page by page until then. What is recorded must fit the state: a page that is
+  // open, names that are not settled; what does not makes the next flush fail.
+  uint64_t add_page(const PageFacts& facts);
+  uint64_t replace_page(uint64_t old_number, const PageFacts& facts);
+  void add_known_page(const PageFacts& facts, uint64_t bytes, const Hash128& content);
+  uint64_t add_retry_page(const RetryRange& range, uint32_t names);
+  void add_stored(uint64_t page, IndexRange range);
+  void add_content(uint64_t page, uint64_t bytes, const Hash128& content);
+  void add_failed(uint64_t page, uint32_t index, std::string_view name, const FileFailure& failure);
+  // A name that fails as it is listed; PageFacts::rejected counts it, with log_end behind it.
+  void log_failure(std::string_view name, const FileFailure& failure);
+  uint64_t log_end() const { return failures_.size(); }
+  void relist();
+
+  // Writes what is recorded. After a failure (a full disk) nothing more may be recorded.
+  Result<void> flush();
+
+  // Group commit. begin_sync flushes and gives what is to be run off the loop; one at a time.
+  // `output_fd` -1 leaves the files out (when each was synced by itself).
+  Result<SyncJob> begin_sync(int output_fd);
+  // The job is done, well: records that it is, and puts a ledger that was written anew in place.
+  Result<void> finish_sync(SyncJob& job);
+  // The job failed: takes back every record that it did not cover, so that no run trusts them.
+  Result<void> take_back_unsynced();
+
+  // Whether there is something that a sync would make durable.
+  bool has_unsynced() const;
+  // Whether so much has gathered behind the base that it should be written anew at the next sync.
+  bool wants_checkpoint() const;
+
+  // Replaces `failed.jsonl` by the failures that stand. Bounded memory.
+  Result<void> write_dead_letters(const std::string& file) const;
+  // Calls `on_name` for the names of a retry page, in order, until it returns false.
+  Result<void> read_retry_names(
+      const RetryRange& range,
+      const std::function<bool(uint32_t index, std::string_view name)>& on_name) const;
+  // The next names of the log to be tried again, behind all that was; nullopt when there are none.
+  // At most some `names` of them, so that a retry page stays small.
+  struct RetryPlan {
+    RetryRange range;
+    uint32_t names = 0;
+  };
+  Result<std::optional<RetryPlan>> plan_retry(bool permanent, uint64_t log_limit,
+                                              uint32_t names) const;
+  // Calls `on_page` for each page that is done and was in order, in the archive or since.
+  Result<void> read_done_pages(const std::function<void(const DonePage& page)>& on_page) const;
+
+ private:
+  // Of one page, not yet a record.
+  struct Pending {
+    RangeSet stored;
+    uint64_t bytes = 0;
+    Hash128 content;
+    RangeSet failed;
+    uint32_t rejected = 0;
+  };
+
+  Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, uint64_t run_id,
+         std::string boot_id);
+  static Result<Ledger> attach(int state_fd, LedgerImage image);
+  void append(LedgerRecord type, std::string_view payload);
+  void append_pending();
+  void check(bool fits) { contradicted_ |= !fits; }
+  Result<void> switch_to_new(SyncJob& job);
+  Result<std::string> copy_since(uint64_t covered, uint64_t new_offset) const;
+
+  int state_fd_;
+  LedgerImage image_;
+  UniqueFd fd_;
+  FailureLog failures_;
+  uint64_t run_id_ = 0;
+  std::string boot_id_;
+  std::string buffer_;    // records not yet written
+  uint64_t size_ = 0;     // of the file, with them
+  uint64_t covered_ = 0;  // by the last SYNCED
+  bool dirty_ = true;     // something but a SYNCED is recorded since the last begin_sync
+  bool synced_is_volatile_ = false;  // the last SYNCED may not be on the device
+  bool folder_is_volatile_ = false;  // nor the name of a ledger written anew
+  bool contradicted_ = false;        // something was recorded that does not fit the state
+  uint64_t pending_failures_of_ = UINT64_MAX;  // the page whose failures are gathered
+  std::map<uint64_t, Pending> pending_;
+};
+
+// The id of the running system's boot (proc(5), random/boot_id).
+Result<std::string> current_boot_id();
 
 }  // namespace gigafetch::store

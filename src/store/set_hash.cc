@@ -10,14 +10,25 @@ Hash128 hash_of_name(std::string_view name) {
   return Hash128{hash.low64, hash.high64};
 }
 
+Hash128 hash_of_names(std::string_view packed) {
+  return hash_of_name(packed);
+}
+
+Hash128 operator+(const Hash128& a, const Hash128& b) {
+  const uint64_t low = a.low + b.low;
+  return {low, a.high + b.high + (low < a.low ? 1 : 0)};
+}
+
+Hash128 operator-(const Hash128& a, const Hash128& b) {
+  return {a.low - b.low, a.high - b.high - (a.low < b.low ? 1 : 0)};
+}
+
 void SetHash::add(const Hash128& hash) {
   add_sum(hash, 1);
 }
 
 void SetHash::add_sum(const Hash128& other_sum, uint64_t other_count) {
-  const uint64_t low = sum.low + other_sum.low;
-  sum.high += other_sum.high + (low < sum.low ? 1 : 0);
-  sum.low = low;
+  sum = sum + other_sum;
   count += other_count;
 }
 

@@ -17,7 +17,13 @@ struct Hash128 {
   auto operator<=>(const Hash128&) const = default;
 };
 
+// Sums and differences modulo 2^128.
+Hash128 operator+(const Hash128& a, const Hash128& b);
+Hash128 operator-(const Hash128& a, const Hash128& b);
+
 Hash128 hash_of_name(std::string_view name);
+// Of many names as packed by NameList: their order counts.
+Hash128 hash_of_names(std::string_view packed);
 
 struct SetHash {
   Hash128 sum;

@@ -4,8 +4,14 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
 
 namespace gigafetch::store {
+namespace {
+
+constexpr size_t kBufferBytes = 64 * 1024;
+
+}  // namespace
 
 StoredFiles::StoredFiles(int output_fd, Layout layout, size_t cached_directories)
     : layout_(layout), directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
@@ -42,6 +48,30 @@ StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   struct stat there;
   if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
   return StoreStatus::of_mode(there.st_mode, "read", path_);
+}
+
+StoreStatus StoredFiles::hash(std::string_view name, uint64_t& bytes, Hash128& content) {
+  UniqueFd file_fd;
+  if (StoreStatus status = open(name, file_fd); !status.ok()) return status;
+  if (!buffer_) buffer_ = std::make_unique<char[]>(kBufferBytes);
+  std::optional<ContentHasher> hasher;
+  for (bytes = 0;;) {
+    const ssize_t got = ::read(file_fd.get(), buffer_.get(), kBufferBytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return StoreStatus::of_errno(errno, "read", path_);
+    const std::string_view piece(buffer_.get(), static_cast<size_t>(got));
+    const bool may_go_on = piece.size() == kBufferBytes;
+    bytes += piece.size();
+    if (!hasher && !may_go_on) {
+      content = content_hash(name, piece);
+      return {};
+    }
+    if (!hasher) hasher.emplace(name);
+    hasher->update(piece);
+    if (!piece.empty()) continue;
+    content = hasher->value();
+    return {};
+  }
 }
 
 }  // namespace gigafetch::store

@@ -1,9 +1,12 @@
 // StoredFiles: looks at what a FileSink has stored, without changing anything. Not thread-safe.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "store/content_hash.h"
 #include "store/directory_cache.h"
 #include "store/layout.h"
 #include "store/status.h"
@@ -22,6 +25,9 @@ class StoredFiles {
   // The same, and opens it for reading.
   StoreStatus open(std::string_view name, UniqueFd& file_fd);
 
+  // The same as check(), and reads it: its size and its content_hash.
+  StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content);
+
   // The path of the last name given, relative to the output folder.
   const std::string& path() const { return path_; }
   Layout layout() const { return layout_; }
@@ -33,6 +39,7 @@ class StoredFiles {
   DirectoryCache directories_;
   std::string path_;
   std::string file_;
+  std::unique_ptr<char[]> buffer_;  // what hash() reads into
 };
 
 }  // namespace gigafetch::store

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,27 +27,46 @@ class Batch {
         offsets_[index + 1] - offsets_[index] - NameCursor::kLengthBytes);
   }
 
-  // Each name is settled at most once.
-  void settle_stored(uint32_t index, uint64_t bytes);
+  // Whether another worker has waited for these names already: see wire::BatchView.
+  bool is_patient() const { return patient_; }
+
+  // Each name has been taken to be sent, at least once.
+  bool all_begun() const { return all_begun_; }
+  void set_all_begun() { all_begun_ = true; }
+
+  // Each name is settled once at most.
+  void settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content);
   void settle_failed(uint32_t index, FileFailure failure);
+  // Hands the name back: nothing of it is under way here any more.
+  void release(uint32_t index);
   bool all_settled() const { return settled_count_ == count_; }
+  uint32_t open_count() const { return count_ - settled_count_; }
+  // Names settled since the last outcome.
+  uint32_t untold_count() const { return settled_count_ - told_count_; }
 
-  // Adds a stored name to the outcome's set hash.
-  void add_to_set(const store::Hash128& hash);
-
-  // The outcome so far; names not settled are released.
-  wire::Outcome outcome() const;
+  // What was settled since the last outcome was taken.
+  wire::Outcome take_outcome();
+  // The same, with every name that is not settled released.
+  wire::Outcome take_last_outcome();
 
  private:
   void mark(uint32_t index);
+  uint32_t segment_of(uint32_t index) const;
 
   uint64_t lease_;
   uint32_t count_;
+  bool patient_;
+  bool all_begun_ = false;
+  std::vector<uint32_t> segment_ends_;  // index behind each segment's names
   std::string names_;
   std::vector<uint32_t> offsets_;  // of each name, and the end
   std::vector<bool> settled_;
   uint32_t settled_count_ = 0;
-  wire::Outcome outcome_;
+  uint32_t told_count_ = 0;
+  std::vector<bool> stored_;  // since the last outcome
+  std::map<uint32_t, wire::Outcome::Content> contents_;
+  std::vector<wire::Outcome::Failure> failures_;
+  std::vector<bool> released_;
 };
 
 // One name to fetch.
@@ -54,9 +74,12 @@ struct Task {
   Batch* batch = nullptr;
   uint32_t index = 0;
   uint16_t attempts = 0;  // charged so far
-  bool replayed = false;  // was sent again once because a reused connection had ended
+  bool replayed = false;   // was sent again once because a reused connection had ended
+  bool moved = false;      // was taken from a connection that kept it waiting, uncharged
+  uint16_t pushbacks = 0;  // answers that asked for less, uncharged
 
   std::string_view name() const { return batch->name(index); }
+  bool is_patient() const { return batch->is_patient(); }
 };
 
 }  // namespace gigafetch::worker

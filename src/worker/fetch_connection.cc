@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/escape.h"
-#include "http/status.h"
+#include "base/failure.h"
 #include "http/text.h"
 
 namespace gigafetch::worker {
@@ -30,7 +30,8 @@ Millis retry_after(std::string_view value) {
 
 FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink,
                                  size_t max_in_flight, uint64_t max_file_size)
-    : owner_(owner),
+    : loop_(loop),
+      owner_(owner),
       sink_(sink),
       connection_(loop, *this),
       max_file_size_(max_file_size),
@@ -56,6 +57,7 @@ void FetchConnection::flush() {
 
 bool FetchConnection::on_head(const http::ResponseHead& head) {
   body_bytes_ = 0;
+  status_ = head.status;
   if (head.status != 200) {
     FileFailure failure;
     failure.status = static_cast<uint16_t>(head.status);
@@ -67,7 +69,7 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
       failure.text = fmt::format("the origin answered {}", head.status);
     }
     begin_discarding(std::move(failure));
-    if (http::is_passing(head.status)) retry_ = Retry::charged;
+    if (is_passing_status(head.status)) retry_ = Retry::charged;
     at_least_ = retry_after(head.retry_after);
     return true;
   }
@@ -103,7 +105,7 @@ bool FetchConnection::on_body(std::string_view piece) {
     return body_bytes_ <= kMaxDiscard;
   }
   if (writer_) {
-    const store::StoreStatus status = writer_->append(piece);
+    const store::StoreStatus status = append(piece);
     return status.ok() || store_failed(status);
   }
   if (body_bytes_ == piece.size()) {
@@ -120,11 +122,18 @@ bool FetchConnection::on_body(std::string_view piece) {
 
 // From memory to a writer, with `piece` behind what was gathered.
 bool FetchConnection::spill(std::string_view piece) {
-  store::StoreStatus status = sink_.open(in_flight_.front().name(), writer_);
-  if (status.ok() && !partial_.empty()) status = writer_->append(partial_);
-  if (status.ok() && !piece.empty()) status = writer_->append(piece);
+  const std::string_view name = in_flight_.front().name();
+  store::StoreStatus status = sink_.open(name, writer_);
+  hasher_.emplace(name);
+  if (status.ok() && !partial_.empty()) status = append(partial_);
+  if (status.ok() && !piece.empty()) status = append(piece);
   partial_.clear();
   return status.ok() || store_failed(status);
+}
+
+store::StoreStatus FetchConnection::append(std::string_view piece) {
+  hasher_->update(piece);
+  return writer_->append(piece);
 }
 
 void FetchConnection::begin_discarding(FileFailure failure) {
@@ -133,6 +142,7 @@ void FetchConnection::begin_discarding(FileFailure failure) {
   retry_ = Retry::never;
   at_least_ = Millis(0);
   writer_.reset();
+  hasher_.reset();
   partial_.clear();
   whole_ = {};
 }
@@ -156,7 +166,9 @@ bool FetchConnection::store_failed(const store::StoreStatus& status) {
 }
 
 void FetchConnection::on_response() {
-  owner_.on_response();
+  const TimePoint now = loop_.now();
+  owner_.on_response(status_, now - waiting_since_);
+  waiting_since_ = now;
   if (verdict_ == Verdict::storing) {
     finish_stored();
   } else {
@@ -166,10 +178,15 @@ void FetchConnection::on_response() {
 
 void FetchConnection::finish_stored() {
   store::StoreStatus status;
+  store::Hash128 content;
   if (writer_) {
     status = writer_->close();
+    content = hasher_->value();
   } else {
-    status = sink_.put(in_flight_.front().name(), partial_.empty() ? whole_ : partial_);
+    const std::string_view name = in_flight_.front().name();
+    const std::string_view body = partial_.empty() ? whole_ : partial_;
+    status = sink_.put(name, body);
+    content = store::content_hash(name, body);
   }
   if (!status.ok()) {
     store_failed(status);
@@ -178,7 +195,7 @@ void FetchConnection::finish_stored() {
   const Task task = in_flight_.pop();
   const uint64_t bytes = body_bytes_;
   reset_response();
-  owner_.stored(task, bytes);
+  owner_.stored(task, bytes, content);
 }
 
 void FetchConnection::finish_discarded() {
@@ -204,6 +221,7 @@ void FetchConnection::reset_response() {
   whole_ = {};
   partial_.clear();
   writer_.reset();
+  hasher_.reset();
 }
 
 void FetchConnection::on_read_end() {
@@ -240,6 +258,8 @@ void FetchConnection::on_closed(const net::Closure& closure) {
         } else if (closure.responses > 0 && !in_flight_.front().replayed) {
           // The usual race: the origin closed an idle connection while the request was on its way.
           in_flight_.front().replayed = true;
+        } else if (closure.responses == 0 && !owner_.blames_file(in_flight_.front())) {
+          // It goes back with the rest.
         } else {
           charge_oldest(FailureClass::reset, "the connection ended before the response");
         }
@@ -271,6 +291,17 @@ void FetchConnection::give_up_stalled() {
   if (!was_open) return owner_.on_connect_failed(*this, UV_ETIMEDOUT);
   owner_.on_doubt();
   charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds");
+  give_back_rest();
+  owner_.on_disconnected(*this);
+}
+
+void FetchConnection::give_up_waiting() {
+  connection_.close();
+  requests_.clear();
+  unsent_ = 0;
+  const Task task = in_flight_.pop();
+  reset_response();
+  owner_.gave_up_waiting(task);
   give_back_rest();
   owner_.on_disconnected(*this);
 }

@@ -12,10 +12,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/ring.h"
 #include "net/http_connection.h"
+#include "store/content_hash.h"
 #include "store/sink.h"
 #include "worker/batch.h"
 
@@ -36,18 +38,24 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void on_disconnected(FetchConnection& connection) = 0;
     // Bytes of a body have come.
     virtual void on_received(size_t bytes) = 0;
-    // One whole response of any status has come in order.
-    virtual void on_response() = 0;
+    // One whole response has come in order, after the origin had let us wait for `waited`.
+    virtual void on_response(int status, Millis waited) = 0;
     // The order of responses can no longer be trusted: pipeline less.
     virtual void on_doubt() = 0;
     // The origin announced its close behind this many responses.
     virtual void on_announced_close(uint64_t responses) = 0;
 
-    virtual void stored(const Task& task, uint64_t bytes) = 0;
+    // `content` is store::content_hash of name and body.
+    virtual void stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
     // Settled for good.
     virtual void failed(const Task& task, FileFailure failure) = 0;
     // An attempt was charged: again after a wait, or failed when it was the last.
     virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
+    // A connection ended before it brought any answer. Whether the file is to blame; else the origin
+    // is away.
+    virtual bool blames_file(const Task& task) = 0;
+    // It kept the connection waiting for too long for now: to another one, or another worker.
+    virtual void gave_up_waiting(Task task) = 0;
     // Never begun: to be sent again, elsewhere.
     virtual void give_back(const Task& task) = 0;
     // Not the file's fault, but no time for it either: to be sent again after a wait.
@@ -68,6 +76,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   // Only when open. Adds a request to be sent with the next flush().
   void add(const Task& task) {
+    if (in_flight_.empty()) waiting_since_ = loop_.now();
     in_flight_.push(task);
     ++unsent_;
   }
@@ -76,12 +85,16 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   // Ends a connection on which nothing happened for too long, in whatever state it is.
   void give_up_stalled();
+  // Ends an open connection whose oldest answer may yet come, to ask elsewhere for it.
+  void give_up_waiting();
   // Ends the connection and gives everything back; what was half stored is removed.
   void abandon();
 
   bool is_closed() const { return connection_.is_closed(); }
   bool is_open() const { return connection_.is_open(); }
   size_t in_flight() const { return in_flight_.size(); }
+  // Only when something is in flight.
+  const Task& oldest() const { return in_flight_.front(); }
   uint64_t sent() const { return connection_.sent() + unsent_; }
   uint64_t responses() const { return connection_.responses(); }
   TimePoint last_activity() const { return connection_.last_activity(); }
@@ -102,12 +115,14 @@ class FetchConnection final : private net::HttpConnection::Handler {
   void begin_discarding(FileFailure failure);
   bool store_failed(const store::StoreStatus& status);
   bool spill(std::string_view piece);
+  store::StoreStatus append(std::string_view piece);
   void finish_stored();
   void finish_discarded();
   void reset_response();
   void charge_oldest(FailureClass cause, std::string text);
   void give_back_rest();
 
+  net::Loop& loop_;
   Owner& owner_;
   store::Sink& sink_;
   net::HttpConnection connection_;
@@ -118,14 +133,17 @@ class FetchConnection final : private net::HttpConnection::Handler {
   Ring<Task> in_flight_;  // oldest first
   std::string requests_;  // bytes not yet sent
   uint32_t unsent_ = 0;   // requests in them
+  TimePoint waiting_since_;  // for the oldest in flight
 
   Verdict verdict_ = Verdict::waiting;
+  int status_ = 0;
   uint64_t body_bytes_ = 0;
   // The body so far, until it is stored: a view of the bytes just read when it lies in them whole,
   // a copy when it goes on, a writer when it is not small.
   std::string_view whole_;
   std::string partial_;
   std::unique_ptr<store::BodyWriter> writer_;
+  std::optional<store::ContentHasher> hasher_;  // of what went to the writer
   // When discarding: what to report, and what comes after.
   FileFailure failure_;
   Retry retry_ = Retry::never;

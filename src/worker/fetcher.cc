@@ -19,6 +19,24 @@ constexpr uint32_t kTriesPerLookup = 8;
 constexpr uint64_t kPutOffsPerWarning = 1000;
 // The wait when this host's own descriptors or ports ran out.
 constexpr Millis kShortWait{100};
+// A 429 or 503 charges no attempt while so large a share of the recent answers are such: then it is
+// about the origin, not about the file. But not for ever.
+constexpr double kPushedBack = 0.25;
+constexpr double kShareGain = 1.0 / 32;
+constexpr uint32_t kPushbacksPerAttempt = 4;
+// Connections that end unanswered are charged to their files when no more names than this are left:
+// then it may well be the names.
+constexpr size_t kFewNames = 16;
+// An answer is given up early, to be asked for elsewhere, after so many times the usual wait, within
+// bounds; and only when nothing else is to be sent, or so large a share of the connections waits.
+constexpr double kTailFactor = 32;
+constexpr Millis kShortestTailPatience{1000};
+constexpr size_t kStalledShare = 4;
+constexpr double kAnswerGain = 1.0 / 64;
+
+bool asks_for_less(int status) {
+  return status == 429 || status == 503;
+}
 
 bool is_out_of_resources(int uv_error) {
   return uv_error == UV_EADDRNOTAVAIL || uv_error == UV_EMFILE || uv_error == UV_ENFILE ||
@@ -40,7 +58,8 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       retry_backoff_(kFirstRetry, kLongestRetry),
       away_backoff_(kFirstAwayWait, kLongestAwayWait),
       depth_(settings.pipeline_auto ? 1 : settings.pipeline, settings.pipeline),
-      rate_limit_(settings.rate, loop.now()),
+      rate_limit_(0, loop.now()),
+      max_in_flight_(size_t{settings.connections} * settings.pipeline),
       resolver_(loop),
       hold_timer_(loop, [this] { pump(); }),
       wake_timer_(loop, [this] { pump(); }),
@@ -72,6 +91,7 @@ void Fetcher::resolve() {
 }
 
 void Fetcher::add(Batch& batch) {
+  open_tasks_ += batch.count();
   queue_.add(batch);
   pump();
 }
@@ -89,11 +109,12 @@ void Fetcher::pump() {
 void Fetcher::open_connections() {
   if (state_ != State::running || hold_timer_.active()) return;
   const size_t depth = depth_.now();
-  size_t wanted = (queue_.ready(loop_.now(), connections_.size() * depth) + depth - 1) / depth;
+  const size_t ready = queue_.ready(loop_.now(), std::min(connections_.size() * depth, room()));
+  size_t wanted = (ready + depth - 1) / depth;
   if (wanted == 0) return;
   if (addresses_.empty()) return resolve();
-  // While no address accepts connections, one try at a time.
-  if (addresses_.all_failing()) wanted = 1;
+  // While no address accepts connections, or answers on them, one try at a time.
+  if (addresses_.all_failing() || unanswered_ > 0) wanted = 1;
   for (const auto& connection : connections_) {
     if (connection->is_open()) continue;
     if (wanted == 0 || hold_timer_.active()) return;
@@ -151,7 +172,7 @@ void Fetcher::fill(FetchConnection& connection) {
   // Half empty before it is filled again, so that requests leave several at a time.
   if (connection.in_flight() > depth / 2) return;
   const TimePoint now = loop_.now();
-  while (connection.in_flight() < depth && connection.sent() < request_limit_.now() &&
+  while (connection.in_flight() < depth && connection.sent() < request_limit_.now() && room() > 0 &&
          queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
     send_task(connection, *queue_.take(now, connection.sent() == 0));
     if (state_ != State::running) return;
@@ -162,6 +183,7 @@ void Fetcher::fill(FetchConnection& connection) {
 
 void Fetcher::send_task(FetchConnection& connection, const Task& task) {
   if (const auto refused = sink_.refuses(task.name())) {
+    --open_tasks_;
     client_.on_failed(task, FileFailure{*refused, 0, 0, std::string(sink_.refusal_text(*refused))});
     return;
   }
@@ -169,7 +191,22 @@ void Fetcher::send_task(FetchConnection& connection, const Task& task) {
     dialect_.append_file_target(out, task.name());
   });
   connection.add(task);
+  ++in_flight_;
   ++counters_.requests;
+}
+
+// Requests that may be sent now.
+size_t Fetcher::room() const {
+  if (is_paused() || in_flight_ >= max_in_flight_) return 0;
+  return max_in_flight_ - in_flight_;
+}
+
+void Fetcher::set_pace(const wire::Pace& pace) {
+  const TimePoint now = loop_.now();
+  max_in_flight_ = pace.in_flight;
+  rate_limit_.set(pace.rate, now);
+  paused_until_ = std::max(paused_until_, now + Millis(pace.pause_ms));
+  if (state_ == State::running) pump();
 }
 
 void Fetcher::arm_wake_timer() {
@@ -180,6 +217,7 @@ void Fetcher::arm_wake_timer() {
   if (const Millis wait = rate_limit_.wait(); wait > Millis(0) && queue_.ready(now, 1) > 0) {
     wake = now + wait;
   }
+  if (is_paused() && (!wake || *wake < paused_until_)) wake = paused_until_;
   if (!wake || (wake_timer_.active() && wake_at_ <= *wake)) return;
   wake_at_ = std::max(*wake, now + Millis(1));
   wake_timer_.start(wake_at_ - now);
@@ -190,34 +228,101 @@ void Fetcher::on_disconnected(FetchConnection&) {
   check_drained();
 }
 
-void Fetcher::on_response() {
+void Fetcher::on_response(int status, Millis waited) {
   ++counters_.responses;
+  unanswered_ = 0;
   depth_.on_response();
+  answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
+  const bool pushed_back = asks_for_less(status);
+  push_share_ += ((pushed_back ? 1 : 0) - push_share_) * kShareGain;
+  if (status == 200) return;
+  ++counters_.failing;
+  counters_.failing_status = static_cast<uint16_t>(status);
+  if (pushed_back) ++counters_.pushbacks;
 }
 
-void Fetcher::stored(const Task& task, uint64_t bytes) {
-  if (state_ != State::stopped) client_.on_stored(task, bytes);
+void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& content) {
+  --in_flight_;
+  if (state_ == State::stopped) return;
+  --open_tasks_;
+  client_.on_stored(task, bytes, content);
 }
 
 void Fetcher::failed(const Task& task, FileFailure failure) {
+  --in_flight_;
+  fail(task, std::move(failure));
+}
+
+void Fetcher::fail(const Task& task, FileFailure failure) {
   if (state_ == State::stopped) return;
   if (is_of_origin(failure.cause)) sink_.discard(task.name());
+  --open_tasks_;
   client_.on_failed(task, std::move(failure));
 }
 
+// Whether the failure counts against the file's tries.
+bool Fetcher::is_charged(const Task& task, const FileFailure& failure) const {
+  const bool pushed_back =
+      failure.cause == FailureClass::http_status && asks_for_less(failure.status);
+  if (!pushed_back || push_share_ < kPushedBack) return true;
+  return task.pushbacks >= kPushbacksPerAttempt * (settings_.retries + 1);
+}
+
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
+  --in_flight_;
   if (state_ == State::stopped) return;
-  ++task.attempts;
   task.replayed = false;
-  failure.attempts = task.attempts;
-  if (task.attempts > settings_.retries) return failed(task, std::move(failure));
+  if (is_charged(task, failure)) {
+    ++task.attempts;
+  } else {
+    ++task.pushbacks;
+  }
+  const uint32_t tries = uint32_t{task.attempts} + task.pushbacks;
+  failure.attempts = static_cast<uint16_t>(tries);
+  const bool pushed_back =
+      failure.cause == FailureClass::http_status && asks_for_less(failure.status);
+  if (pushed_back) {
+    retry_after_ = std::max(retry_after_, at_least);
+    client_.on_pushback();
+  }
+  if (task.attempts > settings_.retries) return fail(task, std::move(failure));
   ++counters_.retries;
-  const Millis wait = at_least + retry_backoff_.delay(task.attempts, random_);
+  const Millis wait = at_least + retry_backoff_.delay(tries, random_);
   queue_.put_back_at(task, loop_.now() + wait);
   arm_wake_timer();
 }
 
+void Fetcher::give_back(const Task& task) {
+  --in_flight_;
+  queue_.put_back(task);
+}
+
+// A file that makes its server drop the connection looks like an origin that is away and still
+// accepts. It is the file when others were answered since the last time, or when hardly any are left.
+bool Fetcher::blames_file(const Task&) {
+  const bool answered = unanswered_at_ != counters_.responses;
+  unanswered_at_ = counters_.responses;
+  if (state_ != State::running || answered || open_tasks_ <= kFewNames) return true;
+  hold_connecting("the origin accepts connections and ends them unanswered",
+                  away_backoff_.delay(++unanswered_, random_));
+  return false;
+}
+
+// First to another connection, then to another worker.
+void Fetcher::gave_up_waiting(Task task) {
+  --in_flight_;
+  if (state_ != State::running) return queue_.put_back(task);
+  if (!task.moved) {
+    task.moved = true;
+    ++counters_.retries;
+    return queue_.put_back(task);
+  }
+  --open_tasks_;
+  client_.on_released(task);
+}
+
 void Fetcher::put_off(const Task& task, std::string_view why) {
+  --in_flight_;
   if (state_ == State::stopped) return;
   if (put_offs_++ % kPutOffsPerWarning == 0) log_warning("{}; trying again", why);
   queue_.put_back_at(task, loop_.now() + kShortWait);
@@ -238,6 +343,30 @@ void Fetcher::sweep(TimePoint since) {
     const Millis patience = open ? settings_.stall_timeout : settings_.connect_timeout;
     if (connection->last_activity() + patience <= since) connection->give_up_stalled();
   }
+  if (state_ == State::running) sweep_tail(since);
+}
+
+Millis Fetcher::tail_patience() const {
+  const Millis usual(static_cast<int64_t>(answer_millis_ * kTailFactor));
+  return std::min(std::max(usual, kShortestTailPatience), settings_.stall_timeout / 2);
+}
+
+// Gives up waiting early where that holds the others up: at the end of what there is to send, or when
+// many connections wait.
+void Fetcher::sweep_tail(TimePoint since) {
+  const Millis patience = tail_patience();
+  std::vector<FetchConnection*> waiting;
+  for (const auto& connection : connections_) {
+    if (connection->is_open() && connection->in_flight() > 0 && !connection->oldest().is_patient() &&
+        connection->last_activity() + patience <= since) {
+      waiting.push_back(connection.get());
+    }
+  }
+  const bool nothing_to_send = queue_.ready(loop_.now(), 1) == 0 && !is_paused();
+  if (!nothing_to_send && waiting.size() * kStalledShare < connections_.size()) return;
+  for (FetchConnection* connection : waiting) {
+    if (state_ == State::running && connection->is_open()) connection->give_up_waiting();
+  }
 }
 
 void Fetcher::drain() {
@@ -251,7 +380,7 @@ void Fetcher::drain() {
 }
 
 void Fetcher::check_drained() {
-  if (state_ == State::draining && in_flight() == 0) {
+  if (state_ == State::draining && in_flight_ == 0) {
     state_ = State::stopped;
     client_.on_drained();
   }
@@ -261,13 +390,6 @@ void Fetcher::abandon() {
   state_ = State::stopped;
   for (const auto& connection : connections_)
     connection->abandon();
-}
-
-size_t Fetcher::in_flight() const {
-  size_t count = 0;
-  for (const auto& connection : connections_)
-    count += connection->in_flight();
-  return count;
 }
 
 }  // namespace gigafetch::worker

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/backoff.h"
@@ -26,8 +27,12 @@ class Fetcher final : private FetchConnection::Owner {
   class Client {
    public:
     virtual ~Client() = default;
-    virtual void on_stored(const Task& task, uint64_t bytes) = 0;
+    virtual void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
     virtual void on_failed(const Task& task, FileFailure failure) = 0;
+    // The origin keeps this worker waiting for it: another one should try.
+    virtual void on_released(const Task& task) = 0;
+    // The origin has asked for less; see take_retry_after().
+    virtual void on_pushback() = 0;
     // Nothing can be stored any more; no further call follows.
     virtual void on_store_broken(std::string_view text) = 0;
     // After drain(): nothing is in flight any more.
@@ -47,6 +52,11 @@ class Fetcher final : private FetchConnection::Owner {
   // Ends every connection. What was in flight stays unsettled; half-stored files are removed.
   void abandon();
 
+  // This worker's share of what the origin bears, from now on.
+  void set_pace(const wire::Pace& pace);
+  // The longest Retry-After since the last call; 0 when there was none.
+  Millis take_retry_after() { return std::exchange(retry_after_, Millis(0)); }
+
   const wire::WorkerCounters& counters() const { return counters_; }
   // Why no connection can be made at present; empty when all is well.
   const std::string& trouble() const { return trouble_; }
@@ -57,15 +67,17 @@ class Fetcher final : private FetchConnection::Owner {
   void on_connected(FetchConnection& connection) override;
   void on_disconnected(FetchConnection& connection) override;
   void on_received(size_t bytes) override { counters_.received += bytes; }
-  void on_response() override;
+  void on_response(int status, Millis waited) override;
   void on_doubt() override { depth_.on_doubt(); }
   void on_announced_close(uint64_t responses) override {
     request_limit_.on_announced_close(responses);
   }
-  void stored(const Task& task, uint64_t bytes) override;
+  void stored(const Task& task, uint64_t bytes, const store::Hash128& content) override;
   void failed(const Task& task, FileFailure failure) override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
-  void give_back(const Task& task) override { queue_.put_back(task); }
+  bool blames_file(const Task& task) override;
+  void gave_up_waiting(Task task) override;
+  void give_back(const Task& task) override;
   void put_off(const Task& task, std::string_view why) override;
   void store_broken(std::string_view text) override;
 
@@ -76,9 +88,14 @@ class Fetcher final : private FetchConnection::Owner {
   void hold_connecting(std::string trouble, Millis wait);
   void send_task(FetchConnection& connection, const Task& task);
   void arm_wake_timer();
+  void fail(const Task& task, FileFailure failure);
+  bool is_charged(const Task& task, const FileFailure& failure) const;
+  size_t room() const;
+  bool is_paused() const { return paused_until_ > loop_.now(); }
   void sweep(TimePoint since);
+  void sweep_tail(TimePoint since);
+  Millis tail_patience() const;
   void check_drained();
-  size_t in_flight() const;
 
   // running: sends what there is. draining: sends nothing new. stopped: does nothing.
   enum class State : uint8_t { running, draining, stopped };
@@ -102,6 +119,15 @@ class Fetcher final : private FetchConnection::Owner {
   wire::WorkerCounters counters_;
   std::string trouble_;
   uint64_t put_offs_ = 0;
+  size_t in_flight_ = 0;  // on all connections
+  size_t open_tasks_ = 0;  // names of batches that are not settled
+  size_t max_in_flight_;  // the coordinator's word
+  TimePoint paused_until_;
+  Millis retry_after_{0};
+  double push_share_ = 0;      // of the recent responses, those that asked for less
+  double answer_millis_ = 0;   // how long an answer takes, a moving mean
+  uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
+  uint32_t unanswered_ = 0;     // connections that did so, in a row
   uint32_t away_failures_ = 0;  // in a row, while no address accepts connections
 
   net::Resolver resolver_;

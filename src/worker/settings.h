@@ -34,7 +34,6 @@ struct Settings {
   Millis connect_timeout{10'000};
   Millis stall_timeout{30'000};
   uint64_t max_file_size = UINT64_MAX;
-  double rate = 0;  // requests a second of this worker; 0: no limit
 };
 
 }  // namespace gigafetch::worker

@@ -28,7 +28,10 @@ std::optional<Task> TaskQueue::take(TimePoint now, bool fresh_connection) {
   if (fresh_.empty()) return std::nullopt;
   Fresh& fresh = fresh_.front();
   const Task task{fresh.batch, fresh.next++};
-  if (fresh.next == fresh.batch->count()) fresh_.pop_front();
+  if (fresh.next == fresh.batch->count()) {
+    fresh.batch->set_all_begun();
+    fresh_.pop_front();
+  }
   return task;
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/escape.h"
 #include "base/log.h"
@@ -13,7 +15,6 @@
 #include "net/timer.h"
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
-#include "store/set_hash.h"
 #include "store/stored_files.h"
 #include "wire/messages.h"
 #include "worker/fetcher.h"
@@ -22,6 +23,15 @@ namespace gigafetch::worker {
 namespace {
 
 constexpr Millis kPulsePeriod{1000};
+// The origin's wish for less is passed on at once, but not more often than this.
+constexpr Millis kPushbackPeriod{50};
+// How often batches are looked at whose last names take their time.
+constexpr Millis kStragglerPeriod{100};
+// So many batches may have told of a part and still hold names. More hold up new ones.
+constexpr size_t kMaxStragglers = 64;
+// A further part is told when it has so many names, or that share of the batch.
+constexpr uint32_t kMinPart = 16;
+constexpr uint32_t kPartShare = 8;
 
 std::unique_ptr<store::Sink> make_sink(const Settings& settings, int output_fd) {
   if (settings.mode == Mode::compare) {
@@ -43,7 +53,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
         stored_files_(place.output_fd, settings.layout),
         link_(loop_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
-        pulse_timer_(loop_, [this] { send_pulse(); }) {}
+        pulse_timer_(loop_, [this] { send_pulse(); }),
+        pushback_timer_(loop_, [this] { send_pulse(); }),
+        straggler_timer_(loop_, [this] { tell_parts(); }) {}
 
   int run() {
     Result<UniqueFd> socket = connect_in_folder(place_.state_fd, "socket");
@@ -59,6 +71,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     }
     send(wire::Hello{place_.run_id, place_.index, static_cast<uint32_t>(::getpid())});
     pulse_timer_.start(kPulsePeriod, kPulsePeriod);
+    straggler_timer_.start(kStragglerPeriod, kStragglerPeriod);
     loop_.run();
     return exit_status_;
   }
@@ -96,10 +109,12 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
 
   void on_frame(const wire::Frame& frame) {
     if (frame.type == wire::MessageType::batch) return on_batch(frame.payload);
+    if (frame.type == wire::MessageType::pace) return on_pace(frame.payload);
     if (!frame.payload.empty()) return leave("a message with too much in it came");
     switch (frame.type) {
       case wire::MessageType::drain:
         draining_ = true;
+        tell_parts();
         return fetcher_.drain();
       case wire::MessageType::stop:
         return stop();
@@ -108,24 +123,31 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     }
   }
 
+  void on_pace(std::string_view payload) {
+    Result<wire::Pace> pace = wire::parse_pace(payload);
+    if (!pace) return leave(pace.failure().text);
+    fetcher_.set_pace(*pace);
+  }
+
   void on_batch(std::string_view payload) {
     const Result<wire::BatchView> view = wire::parse_batch(payload);
     if (!view) return leave(view.failure().text);
-    batches_.push_back(std::make_unique<Batch>(view.value()));
-    Batch& batch = *batches_.back();
+    batches_.push_back(std::make_unique<Held>(view.value()));
+    Batch& batch = batches_.back()->batch;
     if (broken_) return;
     if (draining_) return report(batch);
     if (settings_.mode == Mode::check) return check(batch);
     fetcher_.add(batch);
   }
 
-  // Looks for each file of the batch on disk.
+  // Reads each file of the batch from disk.
   void check(Batch& batch) {
     for (uint32_t i = 0; i < batch.count(); ++i) {
-      const store::StoreStatus status = stored_files_.check(batch.name(i));
+      uint64_t bytes = 0;
+      store::Hash128 content;
+      const store::StoreStatus status = stored_files_.hash(batch.name(i), bytes, content);
       if (status.ok()) {
-        batch.add_to_set(store::hash_of_name(batch.name(i)));
-        batch.settle_stored(i, 0);
+        batch.settle_stored(i, bytes, content);
       } else if (status.kind() == store::StoreStatus::Kind::file) {
         batch.settle_failed(i, FileFailure{status.cause(), 0, 0, status.text()});
       } else {
@@ -135,10 +157,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     report(batch);
   }
 
-  void on_stored(const Task& task, uint64_t bytes) override {
+  void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
     Batch& batch = *task.batch;
-    if (settings_.mode == Mode::compare) batch.add_to_set(store::hash_of_name(task.name()));
-    batch.settle_stored(task.index, bytes);
+    batch.settle_stored(task.index, bytes, content);
     if (batch.all_settled()) report(batch);
   }
 
@@ -149,36 +170,82 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (batch.all_settled()) report(batch);
   }
 
+  void on_released(const Task& task) override {
+    Batch& batch = *task.batch;
+    log_debug("'{}' is handed back: the origin keeps it waiting", printable(task.name()));
+    batch.release(task.index);
+    batch.all_settled() ? report(batch) : tell(batch);
+  }
+
+  void on_pushback() override {
+    if (!pushback_timer_.active()) pushback_timer_.start(kPushbackPeriod);
+  }
+
   void on_store_broken(std::string_view text) override {
     if (broken_) return;
     broken_ = true;
     // What was stored before counts. The batches stay: requests in flight still name them.
-    for (const auto& batch : batches_)
-      send_outcome(*batch);
+    for (const auto& held : batches_)
+      send_outcome(held->batch.take_last_outcome());
     send(wire::Fatal{std::string(text)});
   }
 
   void on_drained() override {
     while (!broken_ && !batches_.empty())
-      report(*batches_.back());
+      report(batches_.back()->batch);
   }
 
-  // Sends the batch's outcome and lets go of the batch.
+  // Sends the batch's last outcome and lets go of the batch.
   void report(Batch& batch) {
-    if (const store::StoreStatus committed = sink_->commit(); !committed.ok()) {
-      return on_store_broken(committed.text());
-    }
-    send_outcome(batch);
-    std::erase_if(batches_, [&](const auto& held) { return held.get() == &batch; });
+    if (!commit()) return;
+    send_outcome(batch.take_last_outcome());
+    std::erase_if(batches_, [&](const auto& held) { return &held->batch == &batch; });
   }
 
-  void send_outcome(const Batch& batch) {
-    wire::Outcome outcome = batch.outcome();
+  // Sends what is settled of the batch, which stays.
+  void tell(Batch& batch) {
+    if (commit()) send_outcome(batch.take_outcome());
+  }
+
+  bool commit() {
+    if (broken_) return false;
+    const store::StoreStatus committed = sink_->commit();
+    if (!committed.ok()) on_store_broken(committed.text());
+    return committed.ok();
+  }
+
+  // A batch whose names have all been sent and that is still open a while later tells what it has:
+  // its last names are slow, and its credit should be free for others.
+  void tell_parts() {
+    if (broken_) return;
+    auto stragglers = static_cast<size_t>(std::count_if(
+        batches_.begin(), batches_.end(), [](const auto& held) { return held->parts > 0; }));
+    for (const auto& held : batches_) {
+      Batch& batch = held->batch;
+      const uint32_t untold = batch.untold_count();
+      const bool aged = std::exchange(held->begun_before, batch.all_begun());
+      if (untold == 0 || !(aged || draining_)) continue;
+      const bool first = held->parts == 0;
+      if (first && !draining_ && stragglers >= kMaxStragglers) continue;
+      const bool enough = untold >= std::max(kMinPart, batch.count() / kPartShare);
+      if (!first && !enough && !draining_) continue;
+      stragglers += first ? 1 : 0;
+      ++held->parts;
+      tell(batch);
+      if (broken_) return;
+    }
+  }
+
+  void send_outcome(wire::Outcome outcome) {
     outcome.counters = fetcher_.counters();
     send(outcome);
   }
 
-  void send_pulse() { send(wire::Pulse{fetcher_.counters(), fetcher_.trouble()}); }
+  void send_pulse() {
+    const Millis retry_after = fetcher_.take_retry_after();
+    send(wire::Pulse{fetcher_.counters(), static_cast<uint32_t>(retry_after.count()),
+                     fetcher_.trouble()});
+  }
 
   void stop() {
     fetcher_.abandon();
@@ -195,12 +262,20 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   net::Stream link_;
   wire::FrameReader reader_;
   std::string out_;
-  std::vector<std::unique_ptr<Batch>> batches_;
+  struct Held {
+    explicit Held(const wire::BatchView& view) : batch(view) {}
+    Batch batch;
+    bool begun_before = false;  // all of its names were sent when last looked at
+    uint32_t parts = 0;         // outcomes sent
+  };
+  std::vector<std::unique_ptr<Held>> batches_;
   bool draining_ = false;
   bool broken_ = false;
   int exit_status_ = 0;
   Fetcher fetcher_;
   net::Timer pulse_timer_;
+  net::Timer pushback_timer_;
+  net::Timer straggler_timer_;
 };
 
 }  // namespace

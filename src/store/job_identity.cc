@@ -1,0 +1,89 @@
+#include "store/job_identity.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/byte_order.h"
+#include "base/escape.h"
+
+namespace gigafetch::store {
+namespace {
+
+void put_item(std::string& out, std::string_view text) {
+  put_le<uint32_t>(out, static_cast<uint32_t>(text.size()));
+  out.append(text);
+}
+
+std::string join(const std::vector<std::string>& globs) {
+  std::string out;
+  for (const std::string& glob : globs)
+    out += fmt::format("{}'{}'", out.empty() ? "" : " ", printable(glob));
+  return out.empty() ? "not given" : out;
+}
+
+}  // namespace
+
+std::string encode_identity(const JobIdentity& identity) {
+  std::string out;
+  put_item(out, identity.url);
+  put_item(out, identity.api);
+  put_item(out, identity.sink);
+  put_item(out, identity.layout);
+  put_item(out, identity.output);
+  put_item(out, std::to_string(identity.include.size()));
+  for (const std::string& glob : identity.include)
+    put_item(out, glob);
+  for (const std::string& glob : identity.exclude)
+    put_item(out, glob);
+  return out;
+}
+
+std::optional<JobIdentity> decode_identity(std::string_view payload) {
+  std::vector<std::string> items;
+  while (!payload.empty()) {
+    if (payload.size() < sizeof(uint32_t)) return std::nullopt;
+    const auto length = get_le<uint32_t>(payload.data());
+    payload.remove_prefix(sizeof(uint32_t));
+    if (payload.size() < length) return std::nullopt;
+    items.emplace_back(payload.substr(0, length));
+    payload.remove_prefix(length);
+  }
+  constexpr size_t kFixedItems = 6;
+  if (items.size() < kFixedItems) return std::nullopt;
+  size_t includes = 0;
+  const std::string& count = items[5];
+  std::from_chars(count.data(), count.data() + count.size(), includes);
+  if (includes > items.size() - kFixedItems) return std::nullopt;
+  const auto first = items.begin() + kFixedItems;
+  const auto middle = first + static_cast<std::ptrdiff_t>(includes);
+  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()},
+                     items[4]};
+}
+
+std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
+  using Globs = std::vector<std::string>;
+  const auto shown = [](const auto& value) {
+    if constexpr (std::is_same_v<decltype(value), const Globs&>) {
+      return join(value);
+    } else {
+      return fmt::format("'{}'", printable(value));
+    }
+  };
+  const auto compare = [&](std::string_view what, const auto& old_value, const auto& new_value) {
+    if (old_value == new_value) return std::string();
+    return fmt::format("{} was {}, now it is {}", what, shown(old_value), shown(new_value));
+  };
+  for (const std::string& found :
+       {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
+        compare("--sink", recorded.sink, wanted.sink),
+        compare("--layout", recorded.layout, wanted.layout),
+        compare("the output folder", recorded.output, wanted.output),
+        compare("--include", recorded.include, wanted.include),
+        compare("--exclude", recorded.exclude, wanted.exclude)}) {
+    if (!found.empty()) return found;
+  }
+  return {};
+}
+
+}  // namespace gigafetch::store
