@@ -11,6 +11,8 @@ constexpr Millis kWindow{1000};
 constexpr uint64_t kFewAnswers = 20;
 constexpr Millis kLongWindow{5000};
 constexpr double kTolerated = 0.05;  // of pushbacks
+// A pause is judged so long before its end, so that what follows it is already sent as decided.
+constexpr Millis kAhead{250};
 
 constexpr uint32_t kFloorDivisor = 16;
 constexpr uint32_t kLeastFloor = 4;
@@ -30,7 +32,8 @@ constexpr double kMostBackOff = 0.4;
 constexpr double kUnusedFactor = 2;
 constexpr uint32_t kUnusedToDrop = 5;
 
-constexpr Millis kShortestSettling{500}, kLongestSettling{3000};
+// What was sent before may have used up the origin's second.
+constexpr Millis kShortestSettling{1000}, kLongestSettling{3000};
 constexpr double kPersistent = 0.5;  // of the share of pushbacks before
 constexpr double kGoodLost = 0.85;   // of the good rate before
 constexpr Millis kImmune{10'000}, kLongestBackground{80'000};
@@ -91,7 +94,7 @@ void Governor::pause_until(TimePoint until, TimePoint now) {
 }
 
 void Governor::tick(TimePoint now) {
-  if (now < paused_until_) return;
+  if (now + kAhead < paused_until_) return;
   if (pausing_) {
     // What was refused before the pause says nothing of what comes after it.
     recent_share_ = std::min(recent_share_, kRecentAtFirst);
@@ -104,7 +107,7 @@ void Governor::tick(TimePoint now) {
     state_ = State::trial;
     return restart_window(now);
   }
-  const Millis length = now - window_begin_;
+  const Millis length = std::max(now, paused_until_) - window_begin_;
   if (length < kWindow || (responses_ < kFewAnswers && length < kLongWindow)) return;
   const Reading window = read_window(now);
   restart_window(now);
@@ -119,7 +122,7 @@ Governor::Reading Governor::read_window(TimePoint now) const {
   // price of having gone too far. An origin that counts by the minute pauses us again, until the
   // rate fits.
   const double seconds =
-      std::max(1.0, std::chrono::duration<double>(now - window_begin_ - paused_).count());
+      std::max(1.0, seconds_between(window_begin_ + paused_, std::max(now, paused_until_)));
   Reading window;
   window.asked = static_cast<double>(responses_) / seconds;
   window.good = static_cast<double>(responses_ - std::min(responses_, pushbacks_)) / seconds;
@@ -129,7 +132,7 @@ Governor::Reading Governor::read_window(TimePoint now) const {
 }
 
 void Governor::restart_window(TimePoint now) {
-  window_begin_ = now;
+  window_begin_ = std::max(now, paused_until_);
   responses_ = pushbacks_ = 0;
   paused_ = Millis(0);
 }
@@ -146,6 +149,7 @@ void Governor::judge(const Reading& window, TimePoint now) {
     state_ = State::steady;
     return grow(window, now);
   }
+  clean_ = 0;
   if (now < immune_until_) return;
   if (state_ == State::suspecting || pace_.rate > 0) return lower(window, now);
   state_ = State::suspecting;
@@ -210,6 +214,7 @@ void Governor::grow(const Reading& window, TimePoint now) {
 void Governor::lower(const Reading& window, TimePoint now) {
   before_trial_ = pace_;
   reason_ = window;
+  if (state_ == State::suspecting) reason_.good = std::min(window.good, suspected_good_);
   settling_since_ = now;
   // At a rate little is in flight, whatever may be.
   settling_answers_ = pace_.rate > 0 ? 0 : pace_.in_flight;
@@ -221,12 +226,13 @@ void Governor::lower(const Reading& window, TimePoint now) {
   hold_until_ = before_trial_.rate > 0 ? now + hold_for_ : now;
   if (before_trial_.rate > 0) hold_for_ = std::min(2 * hold_for_, kLongestHold);
   clean_ = probes_ = unused_windows_ = 0;
-  state_ = State::settling;
+  // A pause has settled everything.
+  state_ = window.paused ? State::trial : State::settling;
 }
 
 double Governor::lower_rate(const Reading& window) {
-  if (window.good <= 0) return kOutageRate * window.asked;
-  if (pace_.rate <= 0) return kBelowGood * std::min(window.good, suspected_good_);
+  if (reason_.good <= 0) return kOutageRate * window.asked;
+  if (pace_.rate <= 0) return kBelowGood * reason_.good;
   // Not what was answered: of a window that began well, part was told of before it.
   if (!window.paused) return kBelowGood * pace_.rate * (1 - window.share);
   const double back = std::max(back_off_, growth_);

@@ -11,7 +11,8 @@
 //
 //     suspecting  A second window is seen before anything is done: the first may hold a burst that
 //                 the origin lets through once only. The lower of the two good rates counts.
-//     settling    The limits are lowered; what was sent before is still being answered.
+//     settling    The limits are lowered; what was sent before is still being answered, or counted
+//                 against us. Left out after a pause, which has settled it.
 //     trial       A window under the lower limits. Errors that come as often as before, or less
 //                 good for fewer requests, show that our pace is not their cause: the limits are
 //                 put back, and nothing lowers them for ten seconds. Otherwise they stay.
@@ -42,7 +43,8 @@ class Governor {
   Governor(const Limits& limits, TimePoint now);
 
   // Answers since the last call, over all workers, and those of them that were 429 or 503. While
-  // there are pushbacks, answers must be told of within some 200 ms.
+  // there are pushbacks, answers must be told of within some 200 ms; in quiet times a second will
+  // do.
   void on_answers(uint64_t responses, uint64_t pushbacks, TimePoint now);
   // A pushback asked to be left alone for so long. Heeded if most answers are pushbacks, also if
   // they turn out so within that time.
@@ -54,7 +56,8 @@ class Governor {
   uint32_t in_flight() const { return pace_.in_flight; }
   // Requests a second over all workers, at most; 0: no limit.
   double rate() const;
-  // Nothing is to be sent before; in the past when there is no pause. Never goes back.
+  // Nothing is to be sent before; in the past when there is no pause. Never goes back. A worker
+  // must not save up during a pause what rate() would have let it send.
   TimePoint paused_until() const { return paused_until_; }
 
  private:
@@ -109,7 +112,7 @@ class Governor {
   Millis hold_for_;              // the next hold; doubles while limits are found again and again
   double growth_;                // of the rate, by a clean window
   double back_off_;              // of a rate that led to a pause
-  uint32_t clean_ = 0;           // windows in a row, since the hold ended
+  uint32_t clean_ = 0;           // clean windows in a row, since the hold ended
   uint32_t probes_ = 0;          // times that it grew since the hold ended
   uint32_t unused_windows_ = 0;  // in a row, in which the rate did not bind
 

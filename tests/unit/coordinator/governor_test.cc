@@ -115,6 +115,7 @@ class Simulation {
       for (Worker& worker : workers_)
         report(worker);
       if (now_ % 100 == 0 && shape_.governed) tick();
+      if (now_ == paused_until_) set_rates();  // nothing is saved up during a pause
       if (now_ >= paused_until_) send();
     }
   }
