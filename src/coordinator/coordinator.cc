@@ -1,25 +1,25 @@
 #include "coordinator/coordinator.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
-#include <set>
-#include <unordered_map>
-#include <vector>
+#include <optional>
 
-#include "base/escape.h"
 #include "base/exit_status.h"
 #include "base/log.h"
+#include "coordinator/books.h"
+#include "coordinator/crew.h"
+#include "coordinator/failing_answers.h"
+#include "coordinator/group_commit.h"
+#include "coordinator/known_pages.h"
 #include "coordinator/lister.h"
 #include "coordinator/origin_watch.h"
+#include "coordinator/pacer.h"
 #include "coordinator/page_intake.h"
 #include "coordinator/plan.h"
 #include "coordinator/wait_meter.h"
-#include "coordinator/worker_link.h"
-#include "net/unix_listener.h"
-#include "store/dead_letters.h"
-#include "store/set_hash.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -27,48 +27,51 @@ namespace {
 constexpr Millis kFiguresPeriod{250};
 // How long what is in flight may take to settle after the operator asked for the end.
 constexpr Millis kDrainPatience{5'000};
-// So many failing answers of one status, with nothing stored in between, end the run: the service
-// is ill, or wants something else of us.
-constexpr uint32_t kMaxFailingAnswers = 1000;
+// Outcomes are gathered for so long before they are written to the ledger, so that one record speaks
+// of many; but never more of them than there are workers.
+constexpr Millis kWritePeriod{10};
+constexpr uint32_t kRetryPageNames = 1000;
 
 class Coordinator final : private Lister::Client,
-                          private WorkerLink::Client,
+                          private Crew::Client,
+                          private Plan::Receiver,
                           private net::Stream::Handler {
  public:
   Coordinator(const Settings& settings, const Place& place,
-              std::unique_ptr<listing::Dialect> dialect, store::DeadLetters dead_letters)
+              std::unique_ptr<listing::Dialect> dialect, std::unique_ptr<Books> books)
       : settings_(settings),
         place_(place),
         dialect_(std::move(dialect)),
-        dead_letters_(std::move(dead_letters)),
+        books_(std::move(books)),
         plan_(plan_limits(settings)),
-        intake_(settings.filter, settings.limit),
+        intake_(settings.filter),
         wait_meter_(settings.workers, loop_.now()),
         control_(loop_, *this),
-        listener_(loop_, [this] { accept_worker(); }),
-        lister_(loop_, settings.listing, *dialect_, *this),
+        crew_(loop_, place.run_id, static_cast<Crew::Client&>(*this)),
+        pacer_(loop_, pace_limits(settings), settings.workers, crew_,
+               [this](HolderId holder) { return plan_.leases_of(holder) > 0; }),
+        lister_(loop_, settings.listing, *dialect_, static_cast<Lister::Client&>(*this)),
         watch_(loop_, settings.listing.origin.canonical(),
                [this](const std::string& why) { give_up(why); }),
         figures_timer_(loop_, [this] { send_figures(); }),
-        drain_timer_(loop_, [this] { finish(ExitStatus::interrupted, "stopped on request"); }),
-        reaper_(loop_, [this] { std::erase_if(links_, is_gone); }) {}
+        write_timer_(loop_, [this] { write_books(); }),
+        drain_timer_(loop_, [this] { finish(ExitStatus::interrupted, "stopped on request"); }) {
+    if (store::Ledger* const ledger = books_->ledger()) {
+      commit_.emplace(loop_, *ledger, settings.durability, place.output_fd,
+                      [this](const Error& why) { give_up(why.text); });
+    }
+  }
 
   int run() {
     if (Result<void> linked = control_.adopt_unix(UniqueFd(place_.control_fd)); !linked) {
       log_error("{}", linked.failure().text);
       return 1;
     }
-    if (Result<void> listens = listener_.open(UniqueFd(place_.listen_fd)); !listens) {
-      give_up(listens.failure().text);
-      return 0;
-    }
     figures_timer_.start(kFiguresPeriod, kFiguresPeriod);
-    if (settings_.limit == 0) {
-      end_listing();
-    } else {
-      lister_.start();
-    }
+    if (Result<void> begun = begin(); !begun) give_up(begun.failure().text);
     loop_.run();
+    // A device that hangs must not hold up a run that was told to stop: nothing is lost by leaving.
+    if (commit_ && commit_->busy()) ::_exit(finished_ ? 0 : 1);
     return finished_ ? 0 : 1;
   }
 
@@ -78,6 +81,67 @@ class Coordinator final : private Lister::Client,
     limits.workers = settings.workers;
     limits.batch_names = settings.batch_names;
     return limits;
+  }
+
+  static Governor::Limits pace_limits(const Settings& settings) {
+    Governor::Limits limits;
+    limits.max_in_flight =
+        static_cast<uint32_t>(std::min<uint64_t>(settings.max_in_flight, UINT32_MAX));
+    limits.rate_cap = settings.rate;
+    return limits;
+  }
+
+  const store::LedgerState& state() const { return books_->state(); }
+
+  // --- the start: from where the ledger says ---
+
+  Result<void> begin() {
+    if (Result<void> listens = crew_.open(UniqueFd(place_.listen_fd)); !listens) return listens;
+    if (Result<void> written = books_->write_failures(); !written) return written;
+    if (commit_) commit_->start();
+    if (state().relisting()) {
+      if (Result<void> known = known_.load(*books_->ledger()); !known) return known;
+    }
+    std::deque<Lister::Marker> visits;
+    for (const auto& [number, page] : state().open()) {
+      if (page.retry) {
+        if (Result<void> queued = queue_retries(number, page); !queued) return queued;
+      } else {
+        visits.push_back(page.asked_by);
+        visits_.push_back(number);
+      }
+    }
+    const store::Frontier& frontier = state().frontier();
+    listing_over_ = frontier.ended || left_to_list() == 0;
+    // Until the origin has shown that it takes the markers, nothing is handed out.
+    holding_ = !visits.empty() || (!listing_over_ && frontier.marker);
+    if (visits.empty() && listing_over_) {
+      plan_.end_listing();
+      check_finished();
+    } else {
+      lister_.start(std::move(visits), frontier.marker, listing_over_);
+    }
+    return {};
+  }
+
+  Result<void> queue_retries(uint64_t number, const store::OpenPage& page) {
+    NameList names;
+    Result<void> read = books_->ledger()->read_retry_names(
+        *page.retry, [&](uint32_t, std::string_view name) {
+          names.append(name);
+          return true;
+        });
+    if (!read) return read;
+    if (names.count() != page.facts.names) {
+      return error(ErrorCode::malformed, "the ledger and its record of failed files do not agree; "
+                                         "--restart forgets the job");
+    }
+    plan_.add_page(number, names, page.settled.gaps(names.count()));
+    return {};
+  }
+
+  uint64_t left_to_list() const {
+    return settings_.limit - std::min(settings_.limit, state().totals().listed);
   }
 
   // --- the supervisor ---
@@ -90,7 +154,7 @@ class Coordinator final : private Lister::Client,
         drain();
       } else if (frame.type == wire::MessageType::worker_reaped) {
         if (const auto reaped = wire::parse_worker_reaped(frame.payload)) {
-          on_worker_reaped(static_cast<pid_t>(reaped.value().pid));
+          crew_.on_reaped(static_cast<pid_t>(reaped.value().pid));
         }
       }
     }
@@ -110,92 +174,218 @@ class Coordinator final : private Lister::Client,
     control_.write(frame);
   }
 
-  void send_figures() {
-    figures_.requests = lister_.requests() + workers_gone_.requests;
-    figures_.retries = lister_.retries() + workers_gone_.retries;
-    for (const auto& [holder, counters] : counters_) {
-      figures_.requests += counters.requests;
-      figures_.retries += counters.retries;
-    }
-    figures_.pages = lister_.pages();
-    figures_.listing_bound = wait_meter_.share(loop_.now());
-    tell_supervisor(figures_);
+  Figures figures() const {
+    const store::LedgerTotals& totals = state().totals();
+    Figures figures;
+    figures.listed = totals.listed;
+    figures.stored = totals.stored;
+    figures.failed = totals.failed;
+    figures.rejected = totals.rejected;
+    figures.duplicates = totals.duplicates;
+    figures.filtered = totals.filtered;
+    figures.bytes = totals.bytes;
+    figures.pages = totals.pages;
+    figures.content_low = totals.content.low;
+    figures.content_high = totals.content.high;
+    figures.requests = lister_.requests() + crew_.requests();
+    figures.retries = lister_.retries() + crew_.retries();
+    figures.fetched = fetched_;
+    figures.listing_bound = wait_meter_.share(loop_.now());
+    books_->complete(figures);
+    // Of a run that ends early: names that are not settled will be listed, or handed out, again.
+    if (finished_ && !state().open().empty()) figures.listed = figures.settled();
+    return figures;
   }
+
+  void send_figures() { tell_supervisor(figures()); }
 
   void drain() {
     if (draining_ || finished_) return;
     draining_ = true;
     lister_.stop();
-    for (const auto& link : links_) {
-      if (link->greeted()) link->send_empty(wire::MessageType::drain);
-    }
+    crew_.drain();
     drain_timer_.start(kDrainPatience);
     check_finished();
   }
 
-  void finish(ExitStatus status, std::string_view text) {
+  // --- the end ---
+
+  void give_up(const std::string& why) { finish(ExitStatus::fatal, why); }
+
+  void finish(ExitStatus status, std::string text) {
     if (finished_) return;
     finished_ = true;
     lister_.stop();
-    if (Result<void> flushed = dead_letters_.flush(); !flushed && status != ExitStatus::fatal) {
+    for (Result<void> written : {books_->flush(), books_->write_failures()}) {
+      if (written || status == ExitStatus::fatal) continue;
       status = ExitStatus::fatal;
-      final_text_ = flushed.failure().text;
-      text = final_text_;
-    }
-    // Names that were not settled count as not yet listed: a later run will list them again.
-    if (!plan_.finished()) {
-      figures_.listed = figures_.stored + figures_.failed + figures_.rejected + figures_.duplicates;
+      text = written.failure().text;
     }
     update_wait_meter();
     send_figures();
     // Done before stop: a worker that leaves must not look like one that died.
-    tell_supervisor(wire::Done{static_cast<uint8_t>(status), std::string(text)});
-    for (const auto& link : links_)
-      link->send_empty(wire::MessageType::stop);
+    tell_supervisor(wire::Done{static_cast<uint8_t>(status), text});
+    crew_.stop();
     if (control_.backlog() == 0) loop_.stop();
   }
 
-  void give_up(const std::string& why) { finish(ExitStatus::fatal, why); }
-
   void check_finished() {
-    if (finished_) return;
-    if (plan_.finished()) {
-      if (!figures_.balanced()) {
-        return give_up("internal error: the figures of the run do not add up");
-      }
-      const bool all_stored = figures_.failed + figures_.rejected == 0;
-      return finish(all_stored ? ExitStatus::complete : ExitStatus::failures, "");
+    if (finished_ || finishing_) return;
+    if (plan_.finished() && !draining_) {
+      if (Result<void> written = books_->flush(); !written) return give_up(written.failure().text);
+      if (queue_failures()) return dispatch();
+      return complete();
     }
     if (draining_ && plan_.leases() == 0) finish(ExitStatus::interrupted, "stopped on request");
   }
 
+  // All is settled: once it is durable, too, the run is complete.
+  void complete() {
+    if (!figures().balanced()) {
+      return give_up("internal error: the figures of the run do not add up");
+    }
+    finishing_ = true;
+    if (!commit_) return on_durable();
+    commit_->finish([this] { on_durable(); });
+  }
+
+  void on_durable() {
+    const store::LedgerTotals& totals = state().totals();
+    const bool all_stored = totals.failed + totals.rejected == 0;
+    finish(all_stored ? ExitStatus::complete : ExitStatus::failures, "");
+  }
+
+  // At the end come the names that had failed for a passing reason: once more. False when there are
+  // none (left).
+  bool queue_failures() {
+    store::Ledger* const ledger = books_->ledger();
+    if (ledger == nullptr || finished_) return false;
+    if (!retry_limit_) retry_limit_ = ledger->log_end();
+    Result<std::optional<store::Ledger::RetryPlan>> retry =
+        ledger->plan_retry(settings_.retry_failed, *retry_limit_, kRetryPageNames);
+    if (!retry) return give_up(retry.failure().text), true;
+    if (!*retry) return false;
+    const uint64_t number = ledger->add_retry_page((*retry)->range, (*retry)->names);
+    Result<void> queued = ledger->flush();
+    if (queued) queued = queue_retries(number, state().open().at(number));
+    if (!queued) give_up(queued.failure().text);
+    return true;
+  }
+
   // --- the listing ---
 
-  bool wants_page() override { return !intake_.limit_reached() && plan_.wants_page(); }
+  bool wants_page() override { return !listing_over_ && (holding_ || plan_.wants_page()); }
 
-  Result<uint64_t> on_page(listing::PageReader& page, bool last) override {
-    intake_.begin_page();
+  Result<uint64_t> on_page(listing::PageReader& page,
+                           const std::optional<std::string>& next) override {
+    const bool visit = lister_.is_visit();
+    const uint64_t number = visit ? visits_.front() : 0;
+    uint64_t skip = state().frontier().skipped, limit = left_to_list();
+    if (visit) {
+      visits_.pop_front();
+      const store::OpenPage& open = state().open().at(number);
+      skip = open.skipped;
+      const bool was_cut = open.facts.next == store::PageFacts::Next::same;
+      limit = was_cut ? open.facts.listed : UINT64_MAX;
+    }
+    intake_.begin_page(skip, limit);
     if (Result<void> read = page.read_names(intake_); !read) return std::move(read).failure();
-    figures_.listed += intake_.listed();
-    figures_.duplicates += intake_.duplicates();
-    figures_.filtered += intake_.filtered();
-    for (const std::string& name : intake_.too_long()) {
-      ++figures_.rejected;
-      const FileFailure failure{
-          FailureClass::name_too_long, 0, 0,
-          fmt::format("{} bytes; at most {} are taken", name.size(), kMaxNameBytes)};
-      if (Result<void> added = dead_letters_.add(name, failure); !added) {
-        return std::move(added).failure();
-      }
-    }
-    plan_.add_page(intake_.names());
-    const uint64_t names = intake_.listed() + intake_.filtered();
-    if (last || intake_.limit_reached()) {
-      end_listing();
+    const uint64_t names = skip + intake_.listed() + intake_.filtered();
+    const store::PageFacts facts = page_facts(next);
+    if (visit) {
+      take_visit(number, facts);
     } else {
-      dispatch();
+      take_page(facts);
     }
+    if (Result<void> written = books_->flush(); !written) return std::move(written).failure();
+    release_hold(visit);
     return names;
+  }
+
+  store::PageFacts page_facts(const std::optional<std::string>& next) const {
+    using Next = store::PageFacts::Next;
+    store::PageFacts facts;
+    facts.next = intake_.limit_reached() ? Next::same : next ? Next::marker : Next::none;
+    if (facts.next == Next::marker) facts.marker = *next;
+    facts.listed = intake_.listed();
+    facts.names = intake_.names().count();
+    facts.duplicates = intake_.duplicates();
+    facts.rejected = intake_.too_long().size();
+    facts.filtered = intake_.filtered();
+    facts.names_hash = store::hash_of_names(intake_.names().bytes());
+    facts.log_end = books_->log_end();
+    return facts;
+  }
+
+  void log_too_long(store::PageFacts& facts) {
+    for (const std::string& name : intake_.too_long()) {
+      books_->log_failure(
+          name, FileFailure{FailureClass::name_too_long, 0, 0,
+                            fmt::format("{} bytes; at most {} are taken", name.size(),
+                                        kMaxNameBytes)});
+    }
+    facts.log_end = books_->log_end();
+  }
+
+  void take_page(store::PageFacts facts) {
+    const KnownPages::Page* const known =
+        facts.rejected == 0 ? known_.find(facts.names_hash, facts.names) : nullptr;
+    if (known != nullptr && facts.names > 0) {
+      books_->ledger()->add_known_page(facts, known->bytes, known->content);
+    } else {
+      log_too_long(facts);
+      const uint64_t number = books_->add_page(facts, intake_.names());
+      if (facts.names > 0) plan_.add_page(number, intake_.names(), {{0, facts.names}});
+    }
+    if (state().frontier().ended || intake_.limit_reached()) listing_over_ = true;
+  }
+
+  // A page that an earlier run had not done. When it is not what it was, it is a new page; and when
+  // it does not lead to where it led, the pages behind it may be others too.
+  void take_visit(uint64_t number, store::PageFacts facts) {
+    const store::OpenPage& open = state().open().at(number);
+    const store::PageFacts& was = open.facts;
+    if (facts.names_hash == was.names_hash && facts.names == was.names) {
+      return plan_.add_page(number, intake_.names(), open.settled.gaps(facts.names));
+    }
+    const bool leads_elsewhere = facts.next != was.next || facts.marker != was.marker;
+    const bool has_failures = open.failed + open.rejected + was.rejected > 0;
+    if (leads_elsewhere || has_failures) {
+      log_warning("the listing has changed since the last run; it begins anew");
+      relist_wanted_ = true;
+      return;
+    }
+    log_too_long(facts);
+    const uint64_t new_number = books_->ledger()->replace_page(number, facts);
+    if (facts.names > 0) plan_.add_page(new_number, intake_.names(), {{0, facts.names}});
+  }
+
+  void release_hold(bool visit) {
+    if (relist_wanted_) return relist();
+    if (!visit || (visits_.empty() && listing_over_)) holding_ = false;
+    if (listing_over_ && visits_.empty()) return end_listing();
+    dispatch();
+  }
+
+  bool on_marker_refused() override {
+    if (!holding_ || books_->ledger() == nullptr) return false;
+    relist();
+    return true;
+  }
+
+  // Nothing has been handed out yet.
+  void relist() {
+    relist_wanted_ = false;
+    store::Ledger& ledger = *books_->ledger();
+    plan_.clear();
+    visits_.clear();
+    ledger.relist();
+    Result<void> ready = ledger.flush();
+    if (ready) ready = known_.load(ledger);
+    if (!ready) return give_up(ready.failure().text);
+    holding_ = false;
+    listing_over_ = left_to_list() == 0;
+    lister_.start();
   }
 
   void end_listing() {
@@ -211,133 +401,102 @@ class Coordinator final : private Lister::Client,
 
   // --- the workers ---
 
-  void accept_worker() {
-    auto link = std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this),
-                                             next_holder_++);
-    if (listener_.accept(link->stream())) links_.push_back(std::move(link));
-  }
-
-  bool on_hello(WorkerLink& link, const wire::Hello& hello) override {
-    const auto pid = static_cast<pid_t>(hello.pid);
-    // A worker may have died, and been reaped, before its greeting was read.
-    if (hello.run_id != place_.run_id || !link.is_peer(pid) || reaped_.contains(pid)) return false;
-    log_debug("worker {} (pid {}) is here", hello.worker, hello.pid);
-    if (draining_) link.send_empty(wire::MessageType::drain);
+  void on_worker(WorkerLink&) override {
+    pacer_.update();
     dispatch();
-    return true;
   }
 
-  void on_outcome(WorkerLink& link, wire::Outcome outcome) override {
-    take_counters(link, outcome.counters);
-    if (outcome.stored > 0) failing_answers_ = 0;
-    Result<void> recorded;
-    const auto on_failure = [&](std::string_view name, const FileFailure& failure) {
-      ++(is_rejection(failure.cause) ? figures_.rejected : figures_.failed);
-      count_failing_answers(failure);
-      if (recorded) recorded = dead_letters_.add(name, failure);
-    };
-    if (!plan_.settle(link.holder(), outcome, on_failure)) {
-      return link.refuse("it reported on a batch that it does not hold");
+  void on_outcome(WorkerLink& link, const wire::Outcome& outcome) override {
+    if (!outcome.stored.empty()) failing_.on_success();
+    if (!plan_.settle(link.holder(), outcome, *this)) {
+      return link.refuse("it reported on names that it does not hold");
     }
-    figures_.stored += outcome.stored;
-    figures_.bytes += outcome.bytes;
-    store::SetHash set{{figures_.set_hash_low, figures_.set_hash_high}, 0};
-    set.add_sum({outcome.set_hash_low, outcome.set_hash_high}, outcome.stored);
-    figures_.set_hash_low = set.sum.low;
-    figures_.set_hash_high = set.sum.high;
-    if (recorded && !outcome.failures.empty()) recorded = dead_letters_.flush();
-    if (!recorded) return give_up(recorded.failure().text);
-    if (failing_answers_ >= kMaxFailingAnswers) {
-      return give_up(fmt::format(
-          "{} answers in a row had status {}; see to the service, then run the same command again",
-          failing_answers_, failing_status_));
+    if (failing_.reached()) return give_up(failing_.text());
+    if (++unwritten_ >= settings_.workers) {
+      write_books();
+    } else if (!write_timer_.active()) {
+      write_timer_.start(kWritePeriod);
     }
     dispatch();
     check_finished();
   }
 
-  void count_failing_answers(const FileFailure& failure) {
-    if (failure.cause != FailureClass::http_status) return;
-    if (failure.status != failing_status_) failing_answers_ = 0;
-    failing_status_ = failure.status;
-    failing_answers_ += failure.attempts;
+  void on_stored(uint64_t page, IndexRange names) override {
+    fetched_ += names.count();
+    books_->add_stored(page, names);
+  }
+  void on_content(uint64_t page, const wire::Outcome::Content& content) override {
+    books_->add_content(page, content.bytes, {content.sum_low, content.sum_high});
+  }
+  void on_failure(uint64_t page, uint32_t index, std::string_view name,
+                  const FileFailure& failure) override {
+    books_->add_failed(page, index, name, failure);
   }
 
-  void on_pulse(WorkerLink& link, wire::Pulse pulse) override {
-    take_counters(link, pulse.counters);
+  void write_books() {
+    unwritten_ = 0;
+    write_timer_.stop();
+    if (finished_) return;
+    if (Result<void> written = books_->flush(); !written) give_up(written.failure().text);
+  }
+
+  void on_pulse(const wire::Pulse& pulse) override {
     if (!pulse.trouble.empty()) watch_.trouble(pulse.trouble);
+    if (pulse.retry_after_ms > 0) pacer_.on_retry_after(Millis(pulse.retry_after_ms));
+    if (failing_.reached()) give_up(failing_.text());
   }
 
-  void take_counters(WorkerLink& link, const wire::WorkerCounters& counters) {
-    wire::WorkerCounters& last = counters_[link.holder()];
-    if (counters.responses + counters.received > last.responses + last.received) watch_.alive();
-    last = counters;
+  void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now) override {
+    if (now.responses + now.received > before.responses + before.received) watch_.alive();
+    pacer_.on_counters(before, now);
+    failing_.on_counters(before, now);
   }
 
-  void on_fatal(WorkerLink& link, const wire::Fatal& fatal) override {
-    give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), fatal.text));
+  void on_fatal(const WorkerLink& link, const std::string& text) override {
+    give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), text));
   }
 
-  void on_link_ended(WorkerLink& link, const std::string& why) override {
-    reaper_.start(Millis(0));
-    if (!link.greeted() || finished_) return;
-    if (!why.empty()) {
-      log_error("worker {} (pid {}) is ended: {}", link.worker(), link.pid(), why);
-      tell_supervisor(wire::KillWorker{link.worker(), static_cast<uint32_t>(link.pid())});
-    }
-    // Only when its process is gone as well can nothing of it touch a file any more.
-    if (reaped_.erase(link.pid()) > 0) {
-      holder_gone(link.holder());
-    } else {
-      orphaned_[link.pid()] = link.holder();
-    }
+  void kill(const WorkerLink& link) override {
+    tell_supervisor(wire::KillWorker{link.worker(), static_cast<uint32_t>(link.pid())});
   }
 
-  void on_worker_reaped(pid_t pid) {
-    if (const auto orphan = orphaned_.find(pid); orphan != orphaned_.end()) {
-      const HolderId holder = orphan->second;
-      orphaned_.erase(orphan);
-      return holder_gone(holder);
-    }
-    reaped_.insert(pid);
-  }
-
-  void holder_gone(HolderId holder) {
-    const wire::WorkerCounters& last = counters_[holder];
-    workers_gone_.requests += last.requests;
-    workers_gone_.retries += last.retries;
-    counters_.erase(holder);
+  void on_gone(HolderId holder) override {
+    pacer_.on_gone(holder);
     plan_.holder_gone(holder);
     dispatch();
     check_finished();
   }
 
-  static bool is_gone(const std::unique_ptr<WorkerLink>& link) { return link->ended(); }
-
-  // Hands out what is queued, always to the worker that holds least.
-  void dispatch() {
-    while (!draining_ && !finished_ && plan_.has_queued()) {
-      WorkerLink* least = nullptr;
-      for (const auto& link : links_) {
-        if (!link->greeted() || link->ended()) continue;
-        if (least == nullptr ||
-            plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
-          least = link.get();
-        }
+  // Who holds least gets the next names, but not those that it gave up waiting for itself.
+  WorkerLink* next_worker() const {
+    const std::vector<WorkerLink*> links = crew_.links();
+    WorkerLink* least = nullptr;
+    for (WorkerLink* link : links) {
+      if (links.size() > 1 && plan_.next_is_from(link->holder())) continue;
+      if (least == nullptr || plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
+        least = link;
       }
-      if (least == nullptr) break;
-      const std::optional<wire::BatchView> batch = plan_.next(least->holder());
+    }
+    return least;
+  }
+
+  void dispatch() {
+    while (!draining_ && !finished_ && !holding_ && plan_.has_queued()) {
+      WorkerLink* const worker = next_worker();
+      if (worker == nullptr) break;
+      const std::optional<wire::BatchView> batch = plan_.next(worker->holder());
       if (!batch) break;
-      least->send(*batch);
+      worker->send(*batch);
     }
     update_wait_meter();
-    if (wants_page() && !draining_ && !finished_ && !plan_.listing_ended()) lister_.want_more();
+    if (wants_page() && !draining_ && !finished_) lister_.want_more();
   }
 
   void update_wait_meter() {
     uint32_t waiting = 0;
     if (!plan_.listing_ended() && !plan_.has_queued() && !finished_) {
-      const auto busy = std::count_if(links_.begin(), links_.end(), [&](const auto& link) {
+      const std::vector<WorkerLink*> links = crew_.links();
+      const auto busy = std::count_if(links.begin(), links.end(), [&](const WorkerLink* link) {
         return plan_.leases_of(link->holder()) > 0;
       });
       waiting = settings_.workers - std::min(settings_.workers, static_cast<uint32_t>(busy));
@@ -349,32 +508,33 @@ class Coordinator final : private Lister::Client,
   const Place& place_;
   net::Loop loop_;
   std::unique_ptr<listing::Dialect> dialect_;
-  store::DeadLetters dead_letters_;
+  std::unique_ptr<Books> books_;
+  std::optional<GroupCommit> commit_;  // not in a verify
   Plan plan_;
   PageIntake intake_;
+  KnownPages known_;
+  FailingAnswers failing_;
   WaitMeter wait_meter_;
-  Figures figures_;
-  std::string final_text_;
-  uint32_t failing_answers_ = 0;  // of failing_status_, with nothing stored in between
-  uint16_t failing_status_ = 0;
+  uint64_t fetched_ = 0;    // files stored since this process began
+  uint32_t unwritten_ = 0;  // outcomes since the books were written
+  std::optional<uint64_t> retry_limit_;  // failures behind it are of the last retries
+  std::deque<uint64_t> visits_;          // numbers of the pages that the lister visits again
+  bool listing_over_ = false;            // no page behind the frontier is wanted
+  bool holding_ = false;                 // nothing is handed out yet
+  bool relist_wanted_ = false;
   bool draining_ = false;
+  bool finishing_ = false;  // all is settled, the last commit is under way
   bool finished_ = false;
 
   net::Stream control_;
   wire::FrameReader control_reader_;
-  net::UnixListener listener_;
+  Crew crew_;
+  Pacer pacer_;
   Lister lister_;
   OriginWatch watch_;
   net::Timer figures_timer_;
+  net::Timer write_timer_;
   net::Timer drain_timer_;
-  net::Timer reaper_;  // destroys links that have ended, outside their callbacks
-
-  HolderId next_holder_ = 1;
-  std::vector<std::unique_ptr<WorkerLink>> links_;
-  std::unordered_map<HolderId, wire::WorkerCounters> counters_;
-  wire::WorkerCounters workers_gone_;             // of workers that died
-  std::unordered_map<pid_t, HolderId> orphaned_;  // link ended, process not yet reaped
-  std::set<pid_t> reaped_;                        // process reaped, end of its link not yet seen
 };
 
 int refuse_to_start(const Place& place, const std::string& why) {
@@ -389,10 +549,9 @@ int refuse_to_start(const Place& place, const std::string& why) {
 int run_coordinator(const Settings& settings, const Place& place) {
   auto dialect = listing::make_dialect(settings.listing.api, settings.listing.origin.base_path);
   if (!dialect) return refuse_to_start(place, dialect.failure().text);
-  auto dead_letters = store::DeadLetters::create(place.state_fd, settings.dead_letters);
-  if (!dead_letters) return refuse_to_start(place, dead_letters.failure().text);
-  Coordinator coordinator(settings, place, std::move(dialect).value(),
-                          std::move(dead_letters).value());
+  Result<std::unique_ptr<Books>> books = open_books(settings, place.state_fd);
+  if (!books) return refuse_to_start(place, books.failure().text);
+  Coordinator coordinator(settings, place, std::move(dialect).value(), std::move(books).value());
   return coordinator.run();
 }
 

@@ -11,6 +11,7 @@ namespace gigafetch::coordinator {
 struct Place {
   uint64_t run_id = 0;
   int state_fd = -1;    // the state folder, borrowed
+  int output_fd = -1;   // the output folder, borrowed
   int listen_fd = -1;   // the socket that workers connect to, listening; taken over
   int control_fd = -1;  // a stream socket to the supervisor; taken over
 };

@@ -31,6 +31,12 @@ void Plan::add_page(uint64_t number, const NameList& names, const std::vector<In
   }
 }
 
+void Plan::clear() {
+  queue_.clear();
+  pages_.clear();
+  queued_names_ = queued_bytes_ = 0;
+}
+
 uint32_t Plan::batch_size() const {
   const uint64_t parts = kBatchesPerWorker * limits_.workers;
   const uint64_t guided = (queued_names_ + parts - 1) / parts;

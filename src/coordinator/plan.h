@@ -44,6 +44,8 @@ class Plan {
   bool wants_page() const;
   // Queues those names of a page that `open` gives, ascending.
   void add_page(uint64_t number, const NameList& names, const std::vector<IndexRange>& open);
+  // Forgets everything. Only while nothing is leased.
+  void clear();
   // No further page will come.
   void end_listing() { listing_ended_ = true; }
 
@@ -79,6 +81,8 @@ class Plan {
   bool has_queued() const { return queued_names_ > 0; }
   bool listing_ended() const { return listing_ended_; }
   // Everything listed is settled, and nothing more will be listed.
+  // Everything queued is settled.
+  bool idle() const { return queued_names_ == 0 && leases_.empty(); }
   bool finished() const { return listing_ended_ && queued_names_ == 0 && leases_.empty(); }
 
  private:
