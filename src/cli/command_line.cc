@@ -247,8 +247,8 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
       ->group(group);
   add_state(app, fetch.state);
   app.add_option("--durability", fetch.durability,
-                 "process: survives the program's death; batch: a finished run survives power loss "
-                 "too; file: each file is synced before it counts")
+                 "process: what is stored survives the program's death; batch: soon also a power "
+                 "loss; file: the same, and each file is synced before it counts")
       ->type_name("LEVEL")
       ->check(one_of({"process", "batch", "file"}))
       ->capture_default_str()
@@ -262,6 +262,12 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
   app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
       ->group(group);
   app.add_flag("--restart", fetch.restart, "Forget the ledger and begin anew")->group(group);
+  app.add_flag("--repair", fetch.repair,
+               "Cut a damaged ledger where the damage begins; what stood behind is fetched again")
+      ->group(group);
+  app.add_flag("--retry-failed", fetch.retry_failed,
+               "Try also those names again that had failed for good (404, say)")
+      ->group("When things go wrong");
   add_worker(app, fetch.worker);
   add_report(app, fetch.report);
   app.footer(kExitStatus);

@@ -4,8 +4,8 @@
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/job.h"
-#include "cli/own_work.h"
 #include "cli/progress.h"
+#include "store/ledger.h"
 #include "store/output_folder.h"
 #include "supervisor/stop_signals.h"
 
@@ -16,6 +16,7 @@ namespace {
 struct Folders {
   UniqueFd output_fd;
   store::StateFolder state;
+  bool resumed = false;  // an earlier run has listed something
 };
 
 Error not_empty(const std::string& out) {
@@ -23,6 +24,30 @@ Error not_empty(const std::string& out) {
                "'{}' is not empty and was not filled by gigafetch; choose another folder, or use "
                "--force to write into it",
                printable(out));
+}
+
+Result<void> begin_ledger(int state_fd, const store::JobIdentity& identity) {
+  Result<store::Ledger> made = store::Ledger::create(state_fd, identity);
+  return made ? Result<void>() : Result<void>(std::move(made).failure());
+}
+
+// Says what of the ledger does not count, if anything. The coordinator cuts it; but a cut into what
+// was whole once is made here, where it was asked for.
+Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& image,
+                             const FetchOptions& options) {
+  if (image.repaired) {
+    print_error(fmt::format("the ledger was damaged at byte {} and is cut there; the {} or more "
+                            "files that were recorded behind it are fetched again",
+                            image.size, with_commas(image.lost_files)));
+    Result<std::optional<store::Ledger>> opened =
+        store::Ledger::open(folders.state.fd(), options.repair);
+    if (!opened) return std::move(opened).failure();
+  } else if (image.rebooted && image.lost_files > 0) {
+    print_error(fmt::format("the host was started anew since the last run; {} files that had not "
+                            "been synced are fetched again",
+                            with_commas(image.lost_files)));
+  }
+  return {};
 }
 
 // Opens OUT and its state folder, and sees that they are free for this job.
@@ -42,14 +67,15 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
 
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(state_at);
   if (!state) return std::move(state).failure();
-  Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state->fd());
+  Result<std::optional<store::LedgerImage>> recorded =
+      store::Ledger::read(state->fd(), options.repair);
   if (!recorded && !options.restart) return std::move(recorded).failure();
   const bool known = recorded && recorded->has_value();
-  const bool of_other_folder = known && (*recorded)->output != identity.output;
+  const bool of_other_folder = known && (*recorded)->identity.output != identity.output;
   if ((of_other_folder || (recorded && !known)) && !*empty && !options.force) {
     return not_empty(options.out);
   }
-  const std::string other = known ? difference(**recorded, identity) : "";
+  const std::string other = known ? difference((*recorded)->identity, identity) : "";
   // As long as nothing is stored, a command that was mistyped may be put right.
   const bool settled = of_other_folder || !*empty;
   if (!other.empty() && settled && !options.restart) {
@@ -58,26 +84,33 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
                  "that job",
                  printable(of_other_folder ? state->path() : options.out), other);
   }
-  if (!known || !other.empty() || options.restart) {
-    if (Result<void> written = store::write_ledger(state->fd(), identity); !written) {
-      return std::move(written).failure();
-    }
-  }
-  return Folders{std::move(output_fd).value(), std::move(state).value()};
+  Folders folders{std::move(output_fd).value(), std::move(state).value()};
+  const bool anew = !known || !other.empty() || options.restart;
+  Result<void> ready = anew ? begin_ledger(folders.state.fd(), identity)
+                            : continue_ledger(folders, **recorded, options);
+  if (!ready) return std::move(ready).failure();
+  folders.resumed = !anew && (*recorded)->state.next_page() > 0;
+  return folders;
 }
 
-bool is_finished(ExitStatus exit) {
-  return exit == ExitStatus::complete || exit == ExitStatus::failures;
+coordinator::Durability durability_of(const std::string& level) {
+  if (level == "process") return coordinator::Durability::process;
+  return level == "file" ? coordinator::Durability::file : coordinator::Durability::batch;
 }
 
 // Says how a run ended that did not store everything.
-void explain(const supervisor::Report& report, const std::string& state) {
+void explain(const Summary& summary, const std::string& state) {
+  const supervisor::Report& report = summary.report;
+  const bool had_nothing_to_do = summary.resumed && report.figures.requests == 0;
   switch (report.exit) {
     case ExitStatus::complete:
+      if (had_nothing_to_do) print_error("nothing was left to do: every file is stored");
       return;
     case ExitStatus::failures:
-      return print_error(
-          fmt::format("some files failed; '{}/failed.jsonl' names them", printable(state)));
+      return print_error(fmt::format(
+          "{}some files failed; '{}/failed.jsonl' names them{}",
+          had_nothing_to_do ? "nothing was left to do; " : "", printable(state),
+          had_nothing_to_do ? ", --retry-failed tries them again" : ""));
     case ExitStatus::interrupted:
       return print_error(report.text + "; run the same command again to finish");
     case ExitStatus::fatal:
@@ -98,6 +131,8 @@ Result<Summary> fetch(const FetchOptions& options) {
   job.coordinator.limit = options.filter.limit.value_or(UINT64_MAX);
   job.worker.layout = store::layout_of(options.layout).value_or(store::Layout::tree);
   job.worker.sync_files = options.durability == "file";
+  job.coordinator.durability = durability_of(options.durability);
+  job.coordinator.retry_failed = options.retry_failed;
   job.worker.max_file_size = options.max_file_size.value_or(UINT64_MAX);
 
   Result<std::string> state_at = state_path(options.out, options.state);
@@ -120,15 +155,8 @@ Result<Summary> fetch(const FetchOptions& options) {
     Progress progress(options.report.progress);
     summary.report = supervisor::supervise(job, progress);
   }
-  if (options.durability != "process" && is_finished(summary.report.exit)) {
-    const OwnWork counted(summary.report);
-    const supervisor::StopSignalsIgnored undisturbed;
-    if (Result<void> synced = store::sync_output(job.output_fd, options.out); !synced) {
-      summary.report.exit = ExitStatus::fatal;
-      summary.report.text = synced.failure().text + "; what was written may be lost";
-    }
-  }
-  explain(summary.report, folders->state.path());
+  summary.resumed = folders->resumed;
+  explain(summary, folders->state.path());
   return summary;
 }
 

@@ -110,8 +110,8 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
   settings.retries = origin.retries;
   settings.connect_timeout = listing.connect_timeout;
   settings.stall_timeout = listing.stall_timeout;
-  // The cap holds over all processes, so each gets a share that is its own.
-  settings.rate = worker.rate * (1 - kListingShare) / job.workers;
+  // The cap holds over all processes: pages and files have a share each.
+  job.coordinator.rate = worker.rate * (1 - kListingShare);
   job.coordinator.listing.rate = worker.rate * kListingShare;
 
   const uint64_t descriptors = supervisor::raise_descriptor_limit();
@@ -125,6 +125,8 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
     log_warning("only {} open descriptors are allowed: each worker uses {} connections, not {}",
                 descriptors, settings.connections, worker.connections);
   }
+  job.coordinator.max_in_flight =
+      uint64_t{settings.connections} * settings.pipeline * job.workers;
   return job;
 }
 

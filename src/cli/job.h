@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cli/options.h"
-#include "store/ledger.h"
+#include "store/job_identity.h"
 #include "store/state_folder.h"
 #include "supervisor/supervisor.h"
 

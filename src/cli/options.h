@@ -59,6 +59,8 @@ struct FetchOptions {
   std::string durability = "batch";
   std::optional<uint64_t> max_file_size;
   bool restart = false;
+  bool repair = false;
+  bool retry_failed = false;
   bool force = false;
 };
 

@@ -12,12 +12,12 @@ namespace gigafetch::cli {
 namespace {
 
 double per_second(const supervisor::Report& report) {
-  return report.seconds > 0 ? static_cast<double>(report.figures.stored) / report.seconds : 0;
+  return report.seconds > 0 ? static_cast<double>(report.figures.fetched) / report.seconds : 0;
 }
 
 double cpu_us_per_file(const supervisor::Report& report) {
-  if (report.figures.stored == 0) return 0;
-  return report.cpu_seconds * 1e6 / static_cast<double>(report.figures.stored);
+  if (report.figures.fetched == 0) return 0;
+  return report.cpu_seconds * 1e6 / static_cast<double>(report.figures.fetched);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cli/own_work.h"
 #include "cli/progress.h"
 #include "coordinator/list_names.h"
+#include "store/ledger.h"
 #include "store/output_folder.h"
 #include "store/set_difference.h"
 #include "store/set_hash.h"
@@ -103,22 +104,22 @@ Result<uint64_t> count_extras(const supervisor::Job& job, const Figures& figures
 }
 
 // The job that filled the output folder.
-Result<store::JobIdentity> recorded_job(int state_fd, const coordinator::ListingSettings& listing,
+Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::ListingSettings& listing,
                                         const std::string& out, const std::string& state) {
-  Result<std::optional<store::JobIdentity>> recorded = store::read_ledger(state_fd);
+  Result<std::optional<store::LedgerImage>> recorded = store::Ledger::read(state_fd);
   if (!recorded) return std::move(recorded).failure();
   if (!recorded->has_value()) {
     return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
                  printable(out));
   }
-  store::JobIdentity wanted = **recorded;
+  store::JobIdentity wanted = (*recorded)->identity;
   wanted.url = listing.origin.canonical();
   wanted.api = listing.api;
   wanted.output = recorded_output(out, state);
-  if (const std::string other = difference(**recorded, wanted); !other.empty()) {
+  if (const std::string other = difference((*recorded)->identity, wanted); !other.empty()) {
     return error(ErrorCode::exists, "'{}' holds another job: {}", printable(out), other);
   }
-  return **recorded;
+  return std::move(**recorded);
 }
 
 }  // namespace
@@ -141,15 +142,16 @@ Result<Summary> verify(const VerifyOptions& options) {
   }
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(*state_at);
   if (!state) return std::move(state).failure();
-  Result<store::JobIdentity> identity = recorded_job(state->fd(), *listing, options.out, *state_at);
-  if (!identity) return std::move(identity).failure();
+  Result<store::LedgerImage> image = recorded_job(state->fd(), *listing, options.out, *state_at);
+  if (!image) return std::move(image).failure();
+  const store::JobIdentity& identity = image->identity;
 
   job.output_fd = output_fd->get();
   job.state_fd = state->fd();
-  job.coordinator.filter = {identity->include, identity->exclude};
-  job.coordinator.dead_letters = kFindings;
+  job.coordinator.filter = {identity.include, identity.exclude};
+  job.coordinator.findings = kFindings;
   job.worker.mode = options.content ? worker::Mode::compare : worker::Mode::check;
-  job.worker.layout = store::layout_of(identity->layout).value_or(store::Layout::tree);
+  job.worker.layout = store::layout_of(identity.layout).value_or(store::Layout::tree);
 
   Summary summary;
   summary.workers = job.workers;

@@ -99,6 +99,7 @@ class Coordinator final : private Lister::Client,
     if (Result<void> listens = crew_.open(UniqueFd(place_.listen_fd)); !listens) return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (commit_) commit_->start();
+    log_end_at_start_ = books_->log_end();
     if (state().relisting()) {
       if (Result<void> known = known_.load(*books_->ledger()); !known) return known;
     }
@@ -260,7 +261,10 @@ class Coordinator final : private Lister::Client,
   bool queue_failures() {
     store::Ledger* const ledger = books_->ledger();
     if (ledger == nullptr || finished_) return false;
-    if (!retry_limit_) retry_limit_ = ledger->log_end();
+    // Who wants no retries gets none of this run's failures tried again.
+    if (!retry_limit_) {
+      retry_limit_ = settings_.listing.retries > 0 ? ledger->log_end() : log_end_at_start_;
+    }
     Result<std::optional<store::Ledger::RetryPlan>> retry =
         ledger->plan_retry(settings_.retry_failed, *retry_limit_, kRetryPageNames);
     if (!retry) return give_up(retry.failure().text), true;
@@ -517,6 +521,7 @@ class Coordinator final : private Lister::Client,
   WaitMeter wait_meter_;
   uint64_t fetched_ = 0;    // files stored since this process began
   uint32_t unwritten_ = 0;  // outcomes since the books were written
+  uint64_t log_end_at_start_ = 0;
   std::optional<uint64_t> retry_limit_;  // failures behind it are of the last retries
   std::deque<uint64_t> visits_;          // numbers of the pages that the lister visits again
   bool listing_over_ = false;            // no page behind the frontier is wanted

@@ -21,7 +21,7 @@ class FailingAnswers {
   void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now) {
     const uint64_t failing = now.failing - before.failing;
     const bool others = now.responses - before.responses > failing;
-    if (others || now.failing_status != status_) count_ = 0;
+    if (others || (failing > 0 && now.failing_status != status_)) count_ = 0;
     if (failing == 0) return;
     status_ = now.failing_status;
     count_ += failing;

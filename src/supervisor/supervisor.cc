@@ -116,6 +116,7 @@ class Supervisor {
       coordinator::Place place;
       place.run_id = run_id_;
       place.state_fd = job_.state_fd;
+      place.output_fd = job_.output_fd;
       place.listen_fd = listener_.release();
       place.control_fd = coordinator_end.release();
       return coordinator::run_coordinator(job_.coordinator, place);
