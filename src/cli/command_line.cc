@@ -334,7 +334,7 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
   add_rate("--truncate-rate", origin.truncate_rate, "End the connection in the middle of the body");
   add_rate("--stall-rate", origin.stall_rate, "Fall silent in the middle of the body");
   add_rate("--close-rate", origin.close_rate, "Answer with Connection: close");
-  const char* group = "Faults";
+  const char* group = "Refusals";
   app.add_option("--max-rate", origin.max_rate,
                  "Answer this many file requests a second, in all, and 429 to the others")
       ->type_name("N")
