@@ -10,9 +10,12 @@ namespace gigafetch {
 
 class RateLimit {
  public:
-  // `per_second` 0 means no limit. Bursts are at most a tenth of a second's requests, or one.
-  RateLimit(double per_second, TimePoint now)
-      : per_second_(per_second), burst_(std::max(1.0, per_second / 10)), tokens_(1), filled_(now) {}
+  // `per_second` 0 means no limit. Bursts are at most `burst_seconds` worth of requests, or one.
+  RateLimit(double per_second, TimePoint now, double burst_seconds = 0.1)
+      : per_second_(per_second),
+        burst_(std::max(1.0, per_second * burst_seconds)),
+        tokens_(1),
+        filled_(now) {}
 
   // From now on `per_second`; what has gathered stays, as far as the new bound allows.
   void set(double per_second, TimePoint now) {

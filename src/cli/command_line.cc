@@ -325,6 +325,8 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
       ->type_name("MS")
       ->check(between(0.0, 3'600'000.0))
       ->capture_default_str();
+  app.add_flag("--count", origin.count,
+               "Count the requests, at a byte of memory per file, and tell them at /count");
   const auto add_rate = [&](const char* name, double& rate, const char* text) {
     app.add_option(name, rate, text)
         ->type_name("SHARE")
@@ -332,11 +334,23 @@ void define_origin(CLI::App& app, OriginServiceOptions& origin) {
         ->group("Faults, as shares (0 to 1) of the file requests");
   };
   add_rate("--error-rate", origin.error_rate, "Answer 500");
-  add_rate("--throttle-rate", origin.throttle_rate, "Answer 429 with Retry-After: 1");
+  add_rate("--throttle-rate", origin.throttle_rate, "Answer 429");
+  add_rate("--busy-rate", origin.busy_rate, "Answer 503");
   add_rate("--reset-rate", origin.reset_rate, "Reset the connection");
   add_rate("--truncate-rate", origin.truncate_rate, "End the connection in the middle of the body");
   add_rate("--stall-rate", origin.stall_rate, "Fall silent in the middle of the body");
   add_rate("--close-rate", origin.close_rate, "Answer with Connection: close");
+  const char* group = "Refusals";
+  app.add_option("--max-rate", origin.max_rate,
+                 "Answer this many file requests a second, in all, and 429 to the others")
+      ->type_name("N")
+      ->check(between(0.001, 1e9))
+      ->group(group);
+  app.add_option("--retry-after", origin.retry_after,
+                 "The Retry-After of each 429 and 503 (default: 1 with --throttle-rate, else none)")
+      ->type_name("SECONDS")
+      ->check(between(0u, 1'000'000u))
+      ->group(group);
 }
 
 void define_demo(CLI::App& app, DemoOptions& demo) {

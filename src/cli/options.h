@@ -93,6 +93,10 @@ struct OriginServiceOptions {
   double truncate_rate = 0;
   double stall_rate = 0;
   double close_rate = 0;
+  double busy_rate = 0;
+  double max_rate = 0;                  // 0: no limit
+  std::optional<uint32_t> retry_after;  // seconds
+  bool count = false;
 };
 
 struct DemoOptions {

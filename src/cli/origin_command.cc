@@ -45,8 +45,12 @@ origin::Settings settings_of(const OriginServiceOptions& options) {
   settings.page_size = options.page_size;
   settings.seed = options.seed;
   settings.lag = Millis(static_cast<int64_t>(std::ceil(options.lag)));
-  settings.faults = {options.error_rate,    options.throttle_rate, options.reset_rate,
-                     options.truncate_rate, options.stall_rate,    options.close_rate};
+  settings.faults = {options.error_rate, options.throttle_rate,
+                     options.reset_rate, options.truncate_rate,
+                     options.stall_rate, options.close_rate,
+                     options.busy_rate,  options.max_rate / options.workers,
+                     options.retry_after};
+  settings.counting = options.count;
   return settings;
 }
 
@@ -74,6 +78,9 @@ Result<void> serve_with_children(const origin::Settings& settings, std::vector<U
 }
 
 Result<void> serve(const OriginServiceOptions& options) {
+  if (options.count && options.workers > 1) {
+    return error(ErrorCode::usage, "--count takes --workers 1: processes count for themselves");
+  }
   Result<ListenAddress> address = parse_listen(options.listen);
   if (!address) return std::move(address).failure();
   // The kernel deals connections out over the sockets of one port.

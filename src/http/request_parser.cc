@@ -33,9 +33,33 @@ RequestParser::RequestParser(Handler& handler) : handler_(&handler) {
 }
 
 bool RequestParser::feed(std::string_view bytes) {
-  if (bytes.empty()) return !refused_;  // llhttp would lose the place of what it is inside of
+  if (holding()) {
+    held_.append(bytes);
+    return !refused_;
+  }
+  const size_t parsed = parse(bytes);
+  held_.assign(bytes.substr(parsed));
+  return !refused_;
+}
+
+bool RequestParser::resume() {
+  const std::string bytes = std::move(held_);
+  held_.clear();
+  const size_t parsed = parse(bytes);
+  held_.assign(bytes, parsed);
+  return !refused_;
+}
+
+// Returns how many of the bytes were looked at: all of them, unless the handler wants no more.
+size_t RequestParser::parse(std::string_view bytes) {
+  if (bytes.empty()) return 0;  // llhttp would lose the place of what it is inside of
   completed_ = false;
-  const bool fed = llhttp_execute(&parser_, bytes.data(), bytes.size()) == HPE_OK;
+  llhttp_resume(&parser_);
+  const llhttp_errno_t status = llhttp_execute(&parser_, bytes.data(), bytes.size());
+  if (status == HPE_PAUSED) {
+    unfinished_bytes_ = 0;
+    return static_cast<size_t>(llhttp_get_error_pos(&parser_) - bytes.data());
+  }
   if (!target_split_ && !target_.empty()) {
     // A request goes on in the next bytes: these ones will be gone by then.
     split_target_.assign(target_);
@@ -44,8 +68,8 @@ bool RequestParser::feed(std::string_view bytes) {
   }
   // Bytes that no callback sees (white space before a value) must not make a request endless.
   unfinished_bytes_ = completed_ ? 0 : unfinished_bytes_ + bytes.size();
-  refused_ = !fed || unfinished_bytes_ > kMaxRequestBytes;
-  return !refused_;
+  refused_ = status != HPE_OK || unfinished_bytes_ > kMaxRequestBytes;
+  return bytes.size();
 }
 
 int RequestParser::on_message_begin() {
@@ -85,10 +109,10 @@ int RequestParser::on_message_complete() {
   request.target = target_split_ ? std::string_view(split_target_) : target_;
   request.is_get = llhttp_get_method(&parser_) == HTTP_GET;
   request.keep_alive = llhttp_should_keep_alive(&parser_) != 0;
-  handler_->on_request(request);
+  const bool more = handler_->on_request(request);
   target_ = {};
   target_split_ = false;
-  return HPE_OK;
+  return more ? HPE_OK : HPE_PAUSED;
 }
 
 }  // namespace gigafetch::http

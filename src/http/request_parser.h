@@ -22,8 +22,9 @@ class RequestParser {
   class Handler {
    public:
     virtual ~Handler() = default;
-    // One whole request. Must not destroy or reset the parser.
-    virtual void on_request(const Request& request) = 0;
+    // One whole request. Says whether the next may follow at once; if not, the parser holds what
+    // it was fed until resume(). Must not destroy or reset the parser.
+    virtual bool on_request(const Request& request) = 0;
   };
 
   // `handler` must outlive the parser.
@@ -31,11 +32,17 @@ class RequestParser {
   RequestParser(const RequestParser&) = delete;
   RequestParser& operator=(const RequestParser&) = delete;
 
-  // False when the bytes are not requests that this server takes: answer 400 and close.
+  // False when the bytes are not requests that this server takes: answer 400 and close. While the
+  // parser holds bytes, more of them wait behind those.
   bool feed(std::string_view bytes);
+  // Goes on with the bytes held, if there are any. Fails like feed().
+  bool resume();
+  // Whether there are bytes that only resume() will look at.
+  bool holding() const { return !held_.empty(); }
 
  private:
   static const llhttp_settings_t& callbacks();
+  size_t parse(std::string_view bytes);
   int on_target(const char* at, size_t length);
   int on_message_begin();
   int on_headers_complete();
@@ -52,6 +59,7 @@ class RequestParser {
   size_t unfinished_bytes_ = 0;  // fed since the last feed() that completed a request
   bool completed_ = false;       // a request was completed inside the current feed()
   bool refused_ = false;
+  std::string held_;  // fed, and not yet looked at
 };
 
 }  // namespace gigafetch::http

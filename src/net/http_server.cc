@@ -33,7 +33,21 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
 
   void on_bytes(std::string_view bytes) override {
     if (after_ != AfterReply::keep) return;  // whatever follows the last request served is ignored
-    const bool understood = parser_.feed(bytes);
+    reply(parser_.feed(bytes));
+    go_on();
+  }
+
+  bool on_request(const http::Request& request) override {
+    if (after_ != AfterReply::keep) return true;
+    after_ = server_.handler_.on_request(request, replies_);
+    if (after_ == AfterReply::keep && !request.keep_alive) after_ = AfterReply::close;
+    return after_ != AfterReply::keep || !full();
+  }
+
+  bool full() const { return stream_.backlog() + delayed_bytes_ + replies_.size() > kMaxUnsent; }
+
+  // Sends the replies to what was fed, or has them wait for the lag.
+  void reply(bool understood) {
     if (!understood && after_ == AfterReply::keep) {
       replies_ += "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
       after_ = AfterReply::close;
@@ -41,19 +55,13 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
     if (server_.lag_ == Millis(0)) {
       send(replies_, after_);
       replies_.clear();
-    } else {
-      delayed_bytes_ += replies_.size();
-      delayed_.push_back({server_.loop_.now() + server_.lag_, std::move(replies_), after_});
-      replies_ = {};
-      if (delayed_.size() == 1) start_timer();
-      read_or_pause();
+      if (replies_.capacity() > kMaxUnsent) replies_.shrink_to_fit();
+      return;
     }
-  }
-
-  void on_request(const http::Request& request) override {
-    if (after_ != AfterReply::keep) return;
-    after_ = server_.handler_.on_request(request, replies_);
-    if (after_ == AfterReply::keep && !request.keep_alive) after_ = AfterReply::close;
+    delayed_bytes_ += replies_.size();
+    delayed_.push_back({server_.loop_.now() + server_.lag_, std::move(replies_), after_});
+    replies_ = {};
+    if (delayed_.size() == 1) start_timer();
   }
 
   void send(std::string_view bytes, AfterReply after) {
@@ -69,16 +77,16 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
       if (paused_) stream_.resume();
       paused_ = false;
       if (stream_.backlog() == 0) stream_.shutdown();
-      return;
     }
-    read_or_pause();
   }
 
-  void read_or_pause() {
-    const bool full = stream_.backlog() + delayed_bytes_ > kMaxUnsent;
-    if (full == paused_) return;
-    paused_ = full;
-    if (full) {
+  // Takes the requests that were held back and reads on, as far as the client keeps up.
+  void go_on() {
+    while (after_ == AfterReply::keep && parser_.holding() && !full())
+      reply(parser_.resume());
+    if (closing_ || full() == paused_) return;
+    paused_ = !paused_;
+    if (paused_) {
       stream_.pause();
     } else {
       stream_.resume();
@@ -87,7 +95,7 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
 
   void on_drained() override {
     if (closing_) return stream_.shutdown();
-    read_or_pause();
+    go_on();
   }
 
   void on_ended(int) override { server_.remove(this); }
@@ -99,13 +107,14 @@ class HttpServer::Connection final : private Stream::Handler, private http::Requ
 
   void send_due() {
     while (!delayed_.empty() && delayed_.front().due <= server_.loop_.now()) {
-      const Delayed reply = std::move(delayed_.front());
+      const Delayed due = std::move(delayed_.front());
       delayed_.pop_front();
-      delayed_bytes_ -= reply.bytes.size();
-      send(reply.bytes, reply.after);
-      if (reply.after != AfterReply::keep) return;
+      delayed_bytes_ -= due.bytes.size();
+      send(due.bytes, due.after);
+      if (due.after != AfterReply::keep) return;
     }
     if (!delayed_.empty()) start_timer();
+    go_on();
   }
 
   HttpServer& server_;

@@ -2,8 +2,8 @@
 // only. It serves the embedded origin.
 //
 // Requests that arrive together are answered with one write. A client that does not read is not
-// read from either: a connection holds at most 1 MiB and the replies to one read, each of them whole.
-// With files of many megabytes and a deep pipeline that is much.
+// read from either, nor are more of its requests answered: a connection holds at most 1 MiB of
+// replies and one reply more, and the requests of one read.
 #pragma once
 
 #include <uv.h>
@@ -36,7 +36,8 @@ class HttpServer {
     virtual AfterReply on_request(const http::Request& request, std::string& out) = 0;
   };
 
-  // Replies leave `lag` after their request. `loop` and `handler` must outlive the server.
+  // Replies leave `lag` after their request was taken. `loop` and `handler` must outlive the
+  // server.
   HttpServer(Loop& loop, Handler& handler, Millis lag);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;

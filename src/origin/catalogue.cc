@@ -50,16 +50,19 @@ void Catalogue::append_name(std::string& out, uint64_t index) const {
   out.append(name, kNameBytes);
 }
 
-bool Catalogue::contains(std::string_view name) const {
-  if (name.size() != kNameBytes || !name.starts_with(kPrefix)) return false;
+std::optional<uint64_t> Catalogue::index_of(std::string_view name) const {
+  if (name.size() != kNameBytes || !name.starts_with(kPrefix)) return std::nullopt;
   const char* digits = name.data() + kPrefix.size();
   uint64_t index = 0;
   const auto [end, status] = std::from_chars(digits, digits + kIndexDigits, index);
-  if (status != std::errc() || end != digits + kIndexDigits || index >= files_) return false;
+  if (status != std::errc() || end != digits + kIndexDigits || index >= files_) {
+    return std::nullopt;
+  }
   char expected[kTagDigits];
   write_hex(expected, tag(index), kTagDigits);
-  return digits[kIndexDigits] == '-' &&
-         std::memcmp(digits + kIndexDigits + 1, expected, kTagDigits) == 0;
+  const bool tagged = digits[kIndexDigits] == '-' &&
+                      std::memcmp(digits + kIndexDigits + 1, expected, kTagDigits) == 0;
+  return tagged ? std::optional(index) : std::nullopt;
 }
 
 void Catalogue::append_body(std::string& out, std::string_view name, uint64_t bytes) const {

@@ -28,8 +28,9 @@ class Catalogue {
 
   // Appends the name of file `index`, which must be below files().
   void append_name(std::string& out, uint64_t index) const;
-  // Whether there is a file of this name.
-  bool contains(std::string_view name) const;
+  // The index of the file of this name, if there is one.
+  std::optional<uint64_t> index_of(std::string_view name) const;
+  bool contains(std::string_view name) const { return index_of(name).has_value(); }
   // Appends the first `bytes` bytes of the body.
   void append_body(std::string& out, std::string_view name, uint64_t bytes) const;
 

@@ -15,8 +15,9 @@ struct Settings {
   uint64_t size = 100;  // bytes of each file
   uint64_t page_size = 10'000;
   uint64_t seed = 1;
-  Millis lag{0};  // between a request and its answer
-  Faults faults;
+  Millis lag{0};          // between a request and its answer
+  Faults faults;          // of each process
+  bool counting = false;  // answer GET /count; sensible with a single process
 };
 
 // Serves `listening_fd` until the process is ended; returns only with an error. `instance` makes

@@ -19,7 +19,7 @@ OPTIONS = {
     "verify": "--content --state --api --workers --connections --pipeline --batch --retries --connect-timeout "
               "--stall-timeout --rate --header --bearer-file --progress --json --log-level --help",
     "origin": "--listen --files --size --page-size --lag --seed --workers --error-rate --throttle-rate --reset-rate "
-              "--truncate-rate --stall-rate --close-rate --help",
+              "--truncate-rate --stall-rate --close-rate --busy-rate --max-rate --retry-after --count --help",
     "demo": "--files --size --workers --pipeline --out --help",
 }
 

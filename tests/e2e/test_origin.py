@@ -130,3 +130,33 @@ def test_the_address_is_printed_first_and_alone():
     origin.kill()
     rest, _ = origin.communicate()
     assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+\n", line) and rest == b""
+
+
+def test_a_rate_is_kept_whoever_asks_and_the_rest_is_refused():
+    names = catalogue.names(400)
+    with Origin("--files", 400, "--max-rate", 100, "--count") as origin:
+        answers = bodies(talk(origin, b"".join(get(f"/get/{name}") for name in names)))
+        statuses = [status for status, _ in answers]
+        assert set(statuses) == {200, 429} and 1 <= statuses.count(200) <= 20
+        assert b"Retry-After" not in talk(origin, get(f"/get/{names[0]}") * 20)
+        counted = json.loads(bodies(talk(origin, get("/count")))[0][1])
+    assert (counted["requests"], counted["names"], counted["most"]) == (420, 400, 21)
+    assert statuses.count(200) <= counted["answered"] < 60
+
+
+@pytest.mark.parametrize("fault, status", [("--busy-rate", b"503"), ("--throttle-rate", b"429")])
+def test_refusals_say_what_they_are_told_to(fault, status):
+    with Origin("--files", 1, fault, 1, "--retry-after", 17) as origin:
+        answer = talk(origin, get(f"/get/{catalogue.name_of(0)}"))
+    assert answer.startswith(b"HTTP/1.1 " + status) and b"\r\nRetry-After: 17\r\n" in answer
+
+
+def test_counting_is_for_one_process():
+    run("origin", "--listen", "127.0.0.1:0", "--count", "--workers", 2, code=2).says("--count", "--workers")
+
+
+def test_a_fetch_asks_for_every_file_once(out):
+    with Origin("--files", 3000, "--count") as origin:
+        fetch(origin.url, out, "--workers", 2, "--pipeline", 16)
+        counted = json.loads(bodies(talk(origin, get("/count")))[0][1])
+    assert counted == {"requests": 3000, "names": 3000, "most": 1, "answered": 3000}

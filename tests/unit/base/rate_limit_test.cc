@@ -99,3 +99,17 @@ TEST_CASE("there is no burst at the start") {
     ++passed;
   CHECK(passed == 1);
 }
+
+TEST_CASE("a burst is as large as it was allowed to be, or one") {
+  const auto burst = [](double per_second, double burst_seconds) {
+    RateLimit limit(per_second, at(0), burst_seconds);
+    int taken = 0;
+    while (limit.take(at(60'000)))
+      ++taken;
+    return taken;
+  };
+  CHECK(burst(1000, 0.1) == 100);
+  CHECK(burst(1000, 0.05) == 50);
+  CHECK(burst(1000, 0) == 1);
+  CHECK(burst(2, 0.1) == 1);
+}

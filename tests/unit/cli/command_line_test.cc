@@ -120,6 +120,10 @@ TEST_CASE("wrong usage is told on standard error, with the status for it") {
                                                     {"origin", "--listen", nobody, "--size", "-1"},
                                                     {"origin", "--page-size", "0"},
                                                     {"origin", "--error-rate", "1.5"},
+                                                    {"origin", "--busy-rate", "-0.1"},
+                                                    {"origin", "--max-rate", "0"},
+                                                    {"origin", "--retry-after", "1.5"},
+                                                    {"origin", "--count", "--workers", "2"},
                                                     {"demo", "--files", "0"}}) {
     std::string line;
     for (const std::string& argument : arguments)

@@ -34,9 +34,10 @@ class Recorder : private RequestParser::Handler {
   const Strings& requests() const { return requests_; }
 
  private:
-  void on_request(const Request& request) override {
+  bool on_request(const Request& request) override {
     requests_.push_back(fmt::format("{} {} {}", request.is_get ? "GET" : "other", request.target,
                                     request.keep_alive ? "keep" : "close"));
+    return true;
   }
 
   Strings requests_;
@@ -198,6 +199,50 @@ TEST_CASE("a long head below the limit is taken however it is split") {
 TEST_CASE("an endless body is refused") {
   const std::string start = "POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n";
   CHECK(fed_in(start + std::string(70'000, 'x'), 1'460) == Requests{"refused"});
+}
+
+namespace {
+
+// Takes one request at a time.
+struct Reluctant : RequestParser::Handler {
+  bool on_request(const Request& request) override {
+    targets.emplace_back(request.target);
+    return false;
+  }
+  Strings targets;
+};
+
+}  // namespace
+
+TEST_CASE("a handler that wants no more gets one request at each resume, however they are split") {
+  const std::string bytes =
+      "GET /a HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
+      "GET /c HTTP/1.1\r\n\r\nGET /d HTTP/1.1\r\nHost: h\r\n\r\n";
+  for (size_t cut = 0; cut <= bytes.size(); ++cut) {
+    CAPTURE(cut);
+    Reluctant handler;
+    RequestParser parser(handler);
+    CHECK(parser.feed(std::string_view(bytes).substr(0, cut)));
+    CHECK(handler.targets.size() <= 1);
+    CHECK(parser.feed(std::string_view(bytes).substr(cut)));
+    for (size_t resumes = 0; parser.holding() && resumes < 10; ++resumes) {
+      const size_t before = handler.targets.size();
+      CHECK(parser.resume());
+      CHECK(handler.targets.size() <= before + 1);
+    }
+    CHECK(handler.targets == Strings{"/a", "/b", "/c", "/d"});
+    CHECK_FALSE(parser.holding());
+    CHECK(parser.resume());
+  }
+}
+
+TEST_CASE("what is no request is refused when its turn comes") {
+  Reluctant handler;
+  RequestParser parser(handler);
+  CHECK(parser.feed("GET /a HTTP/1.1\r\n\r\nnonsense\r\n\r\n"));
+  CHECK(parser.holding());
+  CHECK_FALSE(parser.resume());
+  CHECK(handler.targets == Strings{"/a"});
 }
 
 }  // namespace gigafetch::http

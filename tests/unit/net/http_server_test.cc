@@ -277,6 +277,48 @@ TEST_CASE("a client that sends on while its replies wait for the lag is not read
   CHECK_MESSAGE(scene.echo.gets < kRequests / 2, "replies are heaped up without a bound");
 }
 
+TEST_CASE("large replies are made one by one, as the client reads them") {
+  for (const int lag : {0, 5}) {
+    CAPTURE(lag);
+    Scene scene{Millis(lag)};
+    scene.echo.big = 8 * 1024 * 1024;
+    auto client = scene.client();
+    client->set_reading(false);
+    std::string requests;
+    for (int i = 0; i < 16; ++i)
+      requests += get("/big");
+    client->send(requests + get("/last"));
+    REQUIRE(scene.until([&] { return scene.echo.gets > 0; }));
+    for (int turn = 0; turn < 100; ++turn)
+      run_what_is_there(scene.loop);
+    // What the kernel takes may be one of them.
+    CHECK(scene.echo.gets <= 2);
+
+    client->set_reading(true);
+    const std::string one = reply(std::string(scene.echo.big, 'b'));
+    const size_t whole = 16 * one.size() + reply("/last").size();
+    REQUIRE(scene.until([&] { return client->received.size() >= whole; }));
+    CHECK(client->received.size() == whole);
+    CHECK(client->received.ends_with(one + reply("/last")));
+    CHECK(scene.echo.gets == 17);
+  }
+}
+
+TEST_CASE("what follows a reply that closes is ignored, also when it was held back") {
+  for (const int lag : {0, 5}) {
+    CAPTURE(lag);
+    Scene scene{Millis(lag)};
+    scene.echo.big = 8 * 1024 * 1024;
+    auto client = scene.client();
+    client->send(get("/big") + get("/big") + get("/close") + get("/behind"));
+    REQUIRE(scene.until([&] { return client->gone(); }));
+    CHECK(client->ended());
+    CHECK(client->received.size() ==
+          2 * reply(std::string(scene.echo.big, 'b')).size() + reply("/close").size());
+    CHECK(scene.echo.gets == 3);
+  }
+}
+
 TEST_CASE("a client that goes away while it is not read from is let go") {
   Scene scene;
   scene.echo.big = 8 * 1024 * 1024;

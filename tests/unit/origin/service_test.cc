@@ -198,6 +198,12 @@ TEST_CASE("a fault at rate 1 meets every file, and no page") {
     CHECK(reply.has("Retry-After: 1"));
     CHECK(reply.after == AfterReply::keep);
   });
+  faulty(&Faults::busy, [](const Reply& reply) {
+    CHECK(reply.status == 503);
+    CHECK(reply.length == 0);
+    CHECK_FALSE(reply.head.find("Retry-After") != std::string::npos);
+    CHECK(reply.after == AfterReply::keep);
+  });
   faulty(&Faults::reset, [](const Reply& reply) {
     CHECK(reply.status == 0);
     CHECK(reply.after == AfterReply::reset);
@@ -295,4 +301,121 @@ TEST_CASE("all faults together leave every reply one of theirs, or whole") {
   for (const int count : {errors, throttles, resets, truncations, stalls, closes, whole}) {
     CHECK(count > 100);
   }
+}
+
+TEST_CASE("every 429 and 503 carries the Retry-After that was asked for") {
+  const Catalogue catalogue(10, 100, 1);
+  const std::string target = "/get/" + name_of(catalogue, 3);
+  const auto reply_with = [&](Faults faults, uint32_t retry_after) {
+    faults.retry_after = retry_after;
+    Service service(catalogue, 10, faults, 1);
+    return ask(service, target);
+  };
+  Faults throttled, busy, limited;
+  throttled.throttle = busy.busy = 1;
+  limited.max_rate = 1e-9;
+  CHECK(reply_with(throttled, 7).has("Retry-After: 7"));
+  CHECK(reply_with(throttled, 0).has("Retry-After: 0"));
+  CHECK(reply_with(busy, 7).has("Retry-After: 7"));
+  limited.retry_after = 7;
+  Service service(catalogue, 10, limited, 1);
+  CHECK(ask(service, target).status == 200);
+  const Reply refused = ask(service, target);
+  CHECK(refused.status == 429);
+  CHECK(refused.has("Retry-After: 7"));
+}
+
+TEST_CASE("files are served at a rate, in small bursts, and pages at any") {
+  const Catalogue catalogue(10, 16, 1);
+  const std::string target = "/get/" + name_of(catalogue, 3);
+  Faults faults;
+  faults.max_rate = 1000;
+  TimePoint now{Millis(5'000)};
+  Service service(catalogue, 10, faults, 1, false, [&] { return now; });
+  const auto served = [&](int asked) {
+    int whole = 0;
+    for (int i = 0; i < asked; ++i) {
+      const Reply reply = ask(service, target);
+      whole += reply.status == 200 ? 1 : 0;
+      if (reply.status == 200) continue;
+      CHECK(reply.status == 429);
+      CHECK(reply.length == 0);
+      CHECK(reply.head.find("Retry-After") == std::string::npos);
+      CHECK(reply.after == AfterReply::keep);
+    }
+    return whole;
+  };
+  CHECK(served(10) == 1);
+  CHECK(ask(service, "/list").status == 200);
+  CHECK(ask(service, "/get/x").status == 404);
+  now += Millis(10);
+  CHECK(served(100) == 10);
+  now += Millis(60'000);
+  CHECK(served(100) == 50);
+  int whole = 0;
+  for (int ms = 0; ms < 1000; ++ms) {
+    now += Millis(1);
+    whole += served(3);
+  }
+  CHECK(whole >= 999);
+  CHECK(whole <= 1000);
+}
+
+TEST_CASE("a rate below one a second still serves one at a time") {
+  const Catalogue catalogue(10, 16, 1);
+  const std::string target = "/get/" + name_of(catalogue, 3);
+  Faults faults;
+  faults.max_rate = 0.5;
+  TimePoint now{Millis(5'000)};
+  Service service(catalogue, 10, faults, 1, false, [&] { return now; });
+  CHECK(ask(service, target).status == 200);
+  now += Millis(1'900);
+  CHECK(ask(service, target).status == 429);
+  now += Millis(200);
+  CHECK(ask(service, target).status == 200);
+}
+
+TEST_CASE("requests are counted when that is asked for") {
+  const Catalogue catalogue(10, 16, 1);
+  Faults faults;
+  faults.busy = 0.5;
+  Service service(catalogue, 10, faults, 7, true);
+  const auto counts = [&] {
+    const Reply reply = ask(service, "/count");
+    CHECK(reply.status == 200);
+    CHECK(reply.has("Content-Type: application/json"));
+    CHECK(reply.length == reply.body.size());
+    return reply.body;
+  };
+  CHECK(counts() == R"({"requests":0,"names":0,"most":0,"answered":0})");
+  int whole = 0;
+  for (int i = 0; i < 7; ++i) {
+    whole += ask(service, "/get/" + name_of(catalogue, i == 0 ? 5 : 9)).status == 200 ? 1 : 0;
+  }
+  ask(service, "/get/x");
+  ask(service, "/list");
+  CHECK(whole > 0);
+  CHECK(whole < 7);
+  CHECK(counts() ==
+        R"({"requests":7,"names":2,"most":6,"answered":)" + std::to_string(whole) + "}");
+  Service silent(catalogue, 10, {}, 1);
+  CHECK(ask(silent, "/count").status == 404);
+}
+
+TEST_CASE("an answer that is not whole does not count as one") {
+  const Catalogue catalogue(10, 16, 1);
+  const std::string target = "/get/" + name_of(catalogue, 3);
+  for (double Faults::*fault :
+       {&Faults::truncate, &Faults::stall, &Faults::error, &Faults::reset, &Faults::throttle}) {
+    Faults faults;
+    faults.*fault = 1;
+    Service service(catalogue, 10, faults, 1, true);
+    ask(service, target);
+    CHECK(ask(service, "/count").body == R"({"requests":1,"names":1,"most":1,"answered":0})");
+  }
+  Faults faults;
+  faults.close = 1;
+  Service service(catalogue, 10, faults, 1, true);
+  ask(service, target);
+  CHECK(ask(service, "/count").body == R"({"requests":1,"names":1,"most":1,"answered":1})");
 }
