@@ -17,6 +17,7 @@ namespace {
 
 constexpr double kBillion = 1e9;
 constexpr double kTargetCores = 16;
+constexpr Millis kReapPatience{2'000};
 
 // The origin as a process of its own, as a user would start it.
 class OriginProcess {
@@ -53,7 +54,7 @@ class OriginProcess {
   OriginProcess& operator=(OriginProcess&&) = delete;
   ~OriginProcess() {
     supervisor::Accounts ignored;
-    if (pid_ != 0) supervisor::kill_and_reap(pid_, ignored);
+    if (pid_ != 0) supervisor::kill_and_reap({pid_}, kReapPatience, ignored);
   }
 
   const std::string& url() const { return url_; }

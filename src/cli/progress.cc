@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -44,7 +45,9 @@ void Progress::on_figures(const Figures& figures, double seconds) {
   if (mode_ == ProgressMode::none || seconds < next_) return;
   next_ = seconds + period_;
   const double span = seconds - last_seconds_;
-  const double pace = span > 0 ? static_cast<double>(figures.stored - last_stored_) / span : 0;
+  // A coordinator that was started anew may know of less than the one before had said.
+  const uint64_t more = figures.stored - std::min(figures.stored, last_stored_);
+  const double pace = span > 0 ? static_cast<double>(more) / span : 0;
   last_seconds_ = seconds;
   last_stored_ = figures.stored;
   if (mode_ == ProgressMode::json) {

@@ -1,5 +1,6 @@
 #include "supervisor/child.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,6 +15,8 @@
 
 namespace gigafetch::supervisor {
 namespace {
+
+constexpr int kReapPeriodMs = 2;
 
 double seconds_of(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
@@ -77,15 +80,20 @@ bool reap_child(pid_t pid, Death& death, Accounts& accounts) {
   return true;
 }
 
-void kill_and_reap(pid_t pid, Accounts& accounts) {
-  ::kill(pid, SIGKILL);
-  rusage usage{};
-  int status = 0;
-  pid_t reaped;
-  do {
-    reaped = ::wait4(pid, &status, 0, &usage);
-  } while (reaped < 0 && errno == EINTR);
-  if (reaped == pid) add_usage(usage, accounts);
+std::vector<pid_t> kill_and_reap(std::vector<pid_t> pids, Millis patience, Accounts& accounts) {
+  for (const pid_t pid : pids)
+    ::kill(pid, SIGKILL);
+  const TimePoint deadline = monotonic_now() + patience;
+  const auto is_gone = [&accounts](pid_t pid) {
+    Death death;
+    return reap_child(pid, death, accounts) || (death.pid < 0 && errno == ECHILD);
+  };
+  for (;;) {
+    std::erase_if(pids, is_gone);
+    if (pids.empty() || monotonic_now() >= deadline) return pids;
+    // There is no wait4 with a deadline, and SIGCHLD may be blocked, ignored or somebody else's.
+    ::poll(nullptr, 0, kReapPeriodMs);
+  }
 }
 
 void add_own(Accounts& accounts) {

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 
 namespace gigafetch::supervisor {
@@ -36,8 +38,9 @@ Result<pid_t> fork_child(const std::string& name, const std::function<int()>& bo
 // child.
 bool reap_child(pid_t pid, Death& death, Accounts& accounts);
 
-// Kills one child and waits until it is gone.
-void kill_and_reap(pid_t pid, Accounts& accounts);
+// Kills these children and waits until they are gone, but no longer than `patience` for all of them
+// together: who waits for a disk cannot be ended. Returns those that are still there.
+std::vector<pid_t> kill_and_reap(std::vector<pid_t> pids, Millis patience, Accounts& accounts);
 
 // Adds the calling process's own use.
 void add_own(Accounts& accounts);

@@ -75,14 +75,6 @@ def test_nobody_outlives_a_killed_supervisor(running):
     wait_until(lambda: not any(map(is_alive, everybody)), "every child gone", seconds=2)
 
 
-def test_a_killed_coordinator_ends_the_run_with_a_clear_error(running, out):
-    people = at_work(running.pid, WORKERS)
-    os.kill(people["gigafetch:coord"], signal.SIGKILL)
-    running.ended(code=1, seconds=10).says("coordinator", "killed by signal 9", "run the same command again")
-    assert not any(map(is_alive, people.values()))
-    assert not (out / ".gigafetch" / "socket").exists()
-
-
 def test_killed_workers_are_replaced_and_every_file_arrives(out):
     files = 10_000
     with Origin("--files", files, "--lag", 60, "--page-size", 1000) as origin:
@@ -101,15 +93,14 @@ def test_killed_workers_are_replaced_and_every_file_arrives(out):
     assert dead_letters(out) == {}
 
 
-def test_after_any_of_these_deaths_the_same_command_finishes(out):
+def test_after_the_supervisors_death_the_same_command_finishes(out):
     files = 5000
     with Origin("--files", files, "--lag", 100) as origin:
-        for victim in ("supervisor", "gigafetch:coord"):
-            with Running("fetch", "--workers", WORKERS, "--connections", 8, "--progress", "none",
-                         origin.url, out) as run:
-                people = at_work(run.pid, WORKERS)
-                stored_some(out)
-                os.kill(people.get(victim, run.pid), signal.SIGKILL)
+        with Running("fetch", "--workers", WORKERS, "--connections", 8, "--progress", "none",
+                     origin.url, out) as run:
+            at_work(run.pid, WORKERS)
+            stored_some(out)
+            os.kill(run.pid, signal.SIGKILL)
         assert fetch(origin.url, out, "--workers", WORKERS).summary["stored"] == files
     assert stored_files(out) == catalogue.files(files)
 
@@ -124,7 +115,7 @@ def test_a_run_whose_workers_cannot_live_ends_with_the_reason(endless, out):
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
-        run.ended(code=1).says("workers died 5 times", "nothing stored", "killed by signal 9", "same command again")
+        run.ended(code=1).says("5 deaths in a row", "nothing stored", "worker", "killed by signal 9", "same command again")
 
 
 def test_more_processors_are_not_used_than_allowed(endless, out):

@@ -1,0 +1,179 @@
+"""Whoever dies or falls silent is replaced, and the run ends complete; what cannot be mended ends it."""
+import contextlib
+import ctypes
+import os
+import signal
+import time
+
+import pytest
+
+import catalogue
+from catalogue import Origin
+from command import QUIET, Running, dead_letters, fetch
+from layouts import stored_files
+from processes import at_work, comm, children, is_alive, wait_until
+from raw_server import HANG, RawServer, answer
+
+FILES = 2000
+WORKERS = 4
+WHOLE = catalogue.files(FILES)
+COORDINATOR = "gigafetch:coord"
+
+
+@pytest.fixture(scope="module")
+def slow_origin():
+    with Origin("--files", FILES, "--lag", 250, "--page-size", 200) as origin:
+        yield origin
+
+
+@contextlib.contextmanager
+def started(url, out, *options, workers=WORKERS):
+    with Running("fetch", *QUIET, "--workers", workers, *options, url, out) as run:
+        at_work(run.pid, workers)
+        yield run
+
+
+def stored_some(out):
+    return wait_until(lambda: next(out.glob("file*"), None), "a file stored")
+
+
+def killed(run, name=COORDINATOR, workers=WORKERS):
+    """Kills that child, waits until another is in its place, and returns who was there before."""
+    before = at_work(run.pid, workers)
+    os.kill(before[name], signal.SIGKILL)
+    wait_until(lambda: at_work(run.pid, workers)[name] != before[name], "another in its place")
+    return before
+
+
+def is_whole(done, out, files=WHOLE):
+    summary = done.summary
+    assert (summary["listed"], summary["stored"], summary["duplicates"]) == (len(files), len(files), 0)
+    assert stored_files(out) == files
+    assert dead_letters(out) == {}
+    return summary
+
+
+def test_after_a_killed_coordinator_all_are_forked_again_and_every_file_arrives(slow_origin, out):
+    with started(slow_origin.url, out, "--connections", 16) as run:
+        stored_some(out)
+        before = killed(run)
+        assert not any(map(is_alive, before.values()))
+        done = run.ended(code=0).says("the coordinator (pid", "killed by signal 9", "forked again")
+    summary = is_whole(done, out)
+    assert summary["requests"] > FILES
+    assert not (out / ".gigafetch" / "socket").exists()
+
+
+def test_coordinators_killed_again_and_again_do_not_matter_as_long_as_files_arrive(slow_origin, out):
+    with started(slow_origin.url, out, "--connections", 8, "--batch", 20) as run:
+        for _ in range(6):
+            time.sleep(1.2)  # time for files to arrive, and for the news of it
+            killed(run)
+        is_whole(run.ended(code=0), out)
+
+
+def test_a_worker_that_dies_with_the_coordinator_changes_nothing(slow_origin, out):
+    with started(slow_origin.url, out, "--connections", 16) as run:
+        stored_some(out)
+        people = at_work(run.pid, WORKERS)
+        for name in ("gigafetch:w00", COORDINATOR, "gigafetch:w03"):
+            os.kill(people[name], signal.SIGKILL)
+        is_whole(run.ended(code=0), out)
+
+
+def test_five_deaths_with_nothing_stored_between_end_the_run_with_the_reason(out):
+    with RawServer({f"file{i}": b"x" for i in range(10)}) as server:
+        for i in range(10):
+            server.on_file(f"file{i}", HANG)
+        with started(server.url, out, workers=2) as run:
+            for _ in range(4):
+                people = killed(run, workers=2)
+            people = at_work(run.pid, 2)
+            os.kill(people[COORDINATOR], signal.SIGKILL)
+            done = run.ended(code=1, seconds=10)
+    done.says("5 deaths in a row", "nothing stored in between", "the coordinator, killed by signal 9",
+              "everything that is recorded stays", "run the same command again")
+    assert not any(map(is_alive, people.values()))
+    assert not (out / ".gigafetch" / "socket").exists()
+    assert done.summary["stored"] == 0
+
+
+def test_deaths_of_workers_and_of_the_coordinator_count_together(out):
+    with RawServer({"file": b"x"}).on_file("file", HANG) as server:
+        with started(server.url, out, workers=1) as run:
+            for name in (COORDINATOR, "gigafetch:w00", COORDINATOR, "gigafetch:w00"):
+                killed(run, name, workers=1)
+            os.kill(at_work(run.pid, 1)["gigafetch:w00"], signal.SIGKILL)
+            run.ended(code=1, seconds=10).says("5 deaths in a row", "worker 0, killed by signal 9")
+
+
+def test_a_run_that_was_given_up_is_finished_by_the_same_command(out):
+    files = {f"file{i}": b"x" for i in range(10)}
+    with RawServer(files) as server:
+        server.on_file("file3", HANG)
+        with started(server.url, out, workers=1) as run:
+            while run.process.poll() is None:
+                for pid in children(run.pid):
+                    if comm(pid) == COORDINATOR:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+            run.ended(code=1).says("5 deaths in a row")
+        server.on_file("file3", answer(b"x"))
+        is_whole(fetch(server.url, out), out, files)
+
+
+def test_a_stopped_worker_is_killed_and_replaced(slow_origin, out):
+    with started(slow_origin.url, out, "--connections", 8) as run:
+        stored_some(out)
+        victim = at_work(run.pid, WORKERS)["gigafetch:w01"]
+        os.kill(victim, signal.SIGSTOP)
+        done = run.ended(code=0, seconds=60).says("worker 1")
+        assert not is_alive(victim)
+    is_whole(done, out)
+
+
+def test_a_coordinator_that_dies_while_draining_ends_the_run_as_interrupted(out):
+    with RawServer({f"file{i}": b"x" for i in range(50)}) as server:
+        for i in range(1, 50):
+            server.on_file(f"file{i}", HANG)
+        with started(server.url, out, "--log-level", "info") as run:
+            stored_some(out)
+            people = at_work(run.pid, WORKERS)
+            run.signal(signal.SIGTERM)
+            wait_until(lambda: b"settling" in run.process.stderr.readline(), "the signal taken")
+            os.kill(people[COORDINATOR], signal.SIGKILL)
+            done = run.ended(code=4, seconds=10)
+    done.says("stopped on request", "the coordinator died", "same command again")
+    assert "forked again" not in done.err
+    assert not any(map(is_alive, people.values()))
+    assert not (out / ".gigafetch" / "socket").exists()
+
+
+@pytest.mark.parametrize("stopped", [COORDINATOR, "gigafetch:w00", "all of them"])
+def test_children_that_are_stopped_do_not_keep_a_run_from_its_end(stopped, slow_origin, out):
+    with started(slow_origin.url, out, "--connections", 8) as run:
+        stored_some(out)
+        people = at_work(run.pid, WORKERS)
+        for name, pid in people.items():
+            if stopped in (name, "all of them"):
+                os.kill(pid, signal.SIGSTOP)
+        run.signal(signal.SIGTERM)
+        run.ended(code=4, seconds=10).says("stopped on request")
+        assert not any(map(is_alive, people.values()))
+
+
+def test_a_child_that_cannot_be_reaped_does_not_keep_a_run_from_its_end(slow_origin, out):
+    """A tracer that looks away holds a killed process as a disk that does not answer would."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize = 0x4206
+    with started(slow_origin.url, out, "--connections", 8) as run:
+        stored_some(out)
+        held = at_work(run.pid, WORKERS)["gigafetch:w02"]
+        if libc.ptrace(seize, held, None, None) != 0:
+            pytest.skip("tracing is not allowed here")
+        try:
+            run.signal(signal.SIGTERM)
+            run.ended(code=4, seconds=10).says("stopped on request", f"process {held}", "does not end")
+        finally:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(held, 0)
