@@ -1,7 +1,5 @@
 #include "http/response_parser.h"
 
-#include <algorithm>
-
 #include "http/text.h"
 
 namespace gigafetch::http {
@@ -39,7 +37,6 @@ const llhttp_settings_t& ResponseParser::callbacks() {
     llhttp_settings_t s;
     llhttp_settings_init(&s);
     s.on_message_begin = [](llhttp_t* p) { return self(p)->on_message_begin(); };
-    s.on_status = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_seen(at, n); };
     s.on_header_field = [](llhttp_t* p, const char* at, size_t n) {
       return self(p)->on_field_bytes(at, n);
     };
@@ -50,8 +47,6 @@ const llhttp_settings_t& ResponseParser::callbacks() {
     s.on_headers_complete = [](llhttp_t* p) { return self(p)->on_headers_complete(); };
     s.on_body = [](llhttp_t* p, const char* at, size_t n) { return self(p)->on_body_bytes(at, n); };
     s.on_message_complete = [](llhttp_t* p) { return self(p)->on_message_complete(); };
-    s.on_chunk_extension_name = s.on_status;
-    s.on_chunk_extension_value = s.on_status;
     return s;
   }();
   return settings;
@@ -68,30 +63,41 @@ void ResponseParser::reset() {
   fault_text_ = {};
   in_response_ = in_head_ = interim_ = false;
   interim_count_ = 0;
-  feed_offset_ = seen_end_ = overhead_begin_ = 0;
+  feed_offset_ = overhead_begin_ = 0;
 }
 
 ResponseFault ResponseParser::feed(std::string_view bytes) {
-  // llhttp would lose its place in a span when it is given no bytes.
-  if (fault_ != ResponseFault::none || bytes.empty()) return fault_;
-  feed_begin_ = bytes.data();
-  progress_ = paused_ = false;
-  llhttp_errno_t status = llhttp_execute(&parser_, bytes.data(), bytes.size());
-  if (paused_ && status == HPE_PAUSED) {
-    if (llhttp_get_error_pos(&parser_) != bytes.data() + bytes.size()) {
+  paused_ = false;
+  // Never without a byte: llhttp would lose its place in a span.
+  while (!bytes.empty() && fault_ == ResponseFault::none) {
+    if (paused_) {
       refuse(ResponseFault::stray_bytes, "bytes follow the last response that was asked for");
-      return fault_;
+    } else {
+      bytes.remove_prefix(parse_some(bytes));
     }
-    llhttp_resume(&parser_);
-    status = HPE_OK;
   }
-  feed_offset_ += bytes.size();
-  if (status != HPE_OK && fault_ == ResponseFault::none) {
+  return fault_;
+}
+
+// llhttp gets no byte beyond the one that breaks the limit: what it makes of those before does not
+// depend on how many more have arrived.
+size_t ResponseParser::parse_some(std::string_view bytes) {
+  bytes = bytes.substr(0, overhead_begin_ + kMaxHeadBytes + 1 - feed_offset_);
+  feed_begin_ = bytes.data();
+  const llhttp_errno_t status = llhttp_execute(&parser_, bytes.data(), bytes.size());
+  size_t parsed = bytes.size();
+  if (status == HPE_PAUSED) {
+    parsed = static_cast<size_t>(llhttp_get_error_pos(&parser_) - bytes.data());
+    overhead_begin_ = feed_offset_ + parsed;
+    llhttp_resume(&parser_);
+  } else if (status != HPE_OK && fault_ == ResponseFault::none) {
     refuse(ResponseFault::bad_framing, llhttp_get_error_reason(&parser_));
   }
-  // Bytes that no callback sees (white space, line ends, zeros of a chunk size) count too.
-  if (fault_ == ResponseFault::none && !progress_) check_overhead(feed_offset_);
-  return fault_;
+  feed_offset_ += parsed;
+  if (feed_offset_ - overhead_begin_ > kMaxHeadBytes) {
+    refuse(ResponseFault::head_limit, "a head or chunk extension of more than 32 KiB");
+  }
+  return parsed;
 }
 
 ResponseFault ResponseParser::finish() {
@@ -112,16 +118,6 @@ int ResponseParser::refuse(ResponseFault fault, std::string_view text) {
   return HPE_USER;
 }
 
-int ResponseParser::check_overhead(uint64_t end) {
-  if (end - overhead_begin_ <= kMaxHeadBytes) return HPE_OK;
-  return refuse(ResponseFault::head_limit, "a head or chunk extension of more than 32 KiB");
-}
-
-int ResponseParser::on_seen(const char* at, size_t length) {
-  seen_end_ = offset_of(at) + length;
-  return check_overhead(seen_end_);
-}
-
 uint64_t ResponseParser::offset_of(const char* at) const {
   return feed_offset_ + static_cast<uint64_t>(at - feed_begin_);
 }
@@ -129,7 +125,6 @@ uint64_t ResponseParser::offset_of(const char* at) const {
 int ResponseParser::on_message_begin() {
   in_response_ = in_head_ = true;
   interim_ = false;
-  overhead_begin_ = std::max(seen_end_, feed_offset_);
   fields_ = codings_ = 0;
   in_name_ = coding_folded_ = false;
   field_ = Field::other;
@@ -145,19 +140,21 @@ int ResponseParser::on_field_bytes(const char* at, size_t length) {
   if (!in_name_) {
     in_name_ = true;
     name_length_ = 0;
-    if (++fields_ > kMaxHeadFields) {
-      return refuse(ResponseFault::head_limit, "more than 100 header fields");
-    }
   }
   for (size_t i = 0; i < length && name_length_ < kNameRoom; ++i)
     name_[name_length_++] = to_lower(at[i]);
   name_end_ = offset_of(at) + length;
-  return on_seen(at, length);
+  return HPE_OK;
 }
 
 int ResponseParser::on_name_complete() {
   in_name_ = false;
   field_ = Field::other;
+  // Not at a name's first byte: in a whole input llhttp may find fault with the name before it is
+  // told here.
+  if (++fields_ > kMaxHeadFields) {
+    return refuse(ResponseFault::head_limit, "more than 100 header fields");
+  }
   if (!in_head_) return HPE_OK;  // a trailer: nothing in it may change what the head said
   const std::string_view name(name_, name_length_);
   // By length first: the common fields are told apart without comparing their bytes.
@@ -217,13 +214,11 @@ int ResponseParser::on_value_bytes(const char* at, size_t length) {
     value_end_ = begin + length;
     value->append(at, length);
   }
-  return on_seen(at, length);
+  return HPE_OK;
 }
 
 int ResponseParser::on_headers_complete() {
   in_head_ = false;
-  progress_ = true;
-  overhead_begin_ = std::max(overhead_begin_, seen_end_);
   const int status = parser_.status_code;
   if (status < 100 || status > 599) {
     return refuse(ResponseFault::bad_framing, "the status is not in 100..599"), -1;
@@ -275,19 +270,19 @@ int ResponseParser::on_headers_complete() {
 }
 
 int ResponseParser::on_body_bytes(const char* at, size_t length) {
-  overhead_begin_ = seen_end_ = offset_of(at) + length;
+  overhead_begin_ = offset_of(at) + length;
   if (handler_->on_body(std::string_view(at, length))) return HPE_OK;
   return refuse(ResponseFault::handler_stop, "stopped by the receiver");
 }
 
+// Every message ends with a pause, for only then does llhttp tell where it ended.
 int ResponseParser::on_message_complete() {
-  progress_ = true;
   in_response_ = false;
-  if (interim_) return HPE_OK;
+  if (interim_) return HPE_PAUSED;
   interim_count_ = 0;
   switch (handler_->on_complete(llhttp_should_keep_alive(&parser_) != 0)) {
     case Next::more:
-      return HPE_OK;
+      return HPE_PAUSED;
     case Next::none:
       paused_ = true;
       return HPE_PAUSED;

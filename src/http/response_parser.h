@@ -15,8 +15,8 @@
 namespace gigafetch::http {
 
 // Over these limits a response is refused: no origin needs them, and memory stays bounded. The
-// bytes are those of a head, or of what stands between two pieces of a chunked body, or behind the
-// last.
+// bytes are those from a response's first (with the line ends before it) to its body's first, or of
+// what stands between two pieces of a chunked body, or behind the last.
 inline constexpr size_t kMaxHeadBytes = 32 * 1024;
 inline constexpr uint32_t kMaxHeadFields = 100;
 // Interim (1xx) responses before one final response.
@@ -103,6 +103,7 @@ class ResponseParser {
   };
 
   static const llhttp_settings_t& callbacks();
+  size_t parse_some(std::string_view bytes);
   int on_message_begin();
   int on_field_bytes(const char* at, size_t length);
   int on_name_complete();
@@ -110,8 +111,6 @@ class ResponseParser {
   int on_headers_complete();
   int on_body_bytes(const char* at, size_t length);
   int on_message_complete();
-  int on_seen(const char* at, size_t length);
-  int check_overhead(uint64_t end);
   int refuse(ResponseFault fault, std::string_view text);
   std::string* value_of(Field field);
   uint64_t offset_of(const char* at) const;
@@ -122,10 +121,9 @@ class ResponseParser {
   std::string_view fault_text_;
 
   bool in_response_ = false;
-  bool in_head_ = false;   // between the first byte and the end of the head
-  bool interim_ = false;   // the response being parsed is a 1xx
-  bool progress_ = false;  // a head or a message ended inside the current feed()
-  bool paused_ = false;    // on_complete said Next::none inside the current feed()
+  bool in_head_ = false;  // between the first byte and the end of the head
+  bool interim_ = false;  // the response being parsed is a 1xx
+  bool paused_ = false;   // on_complete said Next::none inside the current feed()
   uint32_t fields_ = 0;
   uint32_t codings_ = 0;  // Transfer-Encoding fields in this head
   uint32_t interim_count_ = 0;
@@ -141,7 +139,6 @@ class ResponseParser {
   // Offsets in the connection's byte stream: the same however the input is split.
   const char* feed_begin_ = nullptr;
   uint64_t feed_offset_ = 0;  // of feed_begin_
-  uint64_t seen_end_ = 0;     // behind the last bytes that a callback saw
   // Where the present run of bytes that are no body began: what kMaxHeadBytes bounds.
   uint64_t overhead_begin_ = 0;
   uint64_t name_end_ = 0;       // behind the last field name

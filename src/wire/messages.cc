@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "base/byte_order.h"
 #include "base/name_list.h"
@@ -17,9 +18,8 @@ Error malformed(std::string_view what) {
 }
 
 void put_counters(std::string& out, const WorkerCounters& counters) {
-  for (const uint64_t value :
-       {counters.requests, counters.retries, counters.responses, counters.received,
-        counters.pushbacks, counters.failing}) {
+  for (const uint64_t value : {counters.requests, counters.retries, counters.responses,
+                               counters.received, counters.pushbacks, counters.failing}) {
     put_le<uint64_t>(out, value);
   }
   put_le<uint16_t>(out, counters.failing_status);
@@ -78,6 +78,7 @@ bool take_contents(PayloadReader& in, std::vector<Outcome::Content>& contents) {
 
 bool take_failures(PayloadReader& in, uint32_t count, std::vector<Outcome::Failure>& failures) {
   uint64_t next_index = 0;
+  size_t text_bytes = 0;
   const auto number = in.take<uint32_t>();
   for (uint32_t i = 0; i < number && in.ok(); ++i) {
     Outcome::Failure failure;
@@ -85,7 +86,8 @@ bool take_failures(PayloadReader& in, uint32_t count, std::vector<Outcome::Failu
     const auto cause = failure_class_of(in.take<uint8_t>());
     failure.file.status = in.take<uint16_t>();
     failure.file.attempts = in.take<uint16_t>();
-    failure.file.text = in.take_text();
+    failure.file.text = in.take_text(text_bytes < kMaxOutcomeText ? kMaxFailureText : 0);
+    text_bytes += failure.file.text.size();
     if (!cause || failure.index < next_index || failure.index >= count) return false;
     failure.file.cause = *cause;
     next_index = uint64_t{failure.index} + 1;
@@ -232,7 +234,7 @@ Result<Pulse> parse_pulse(std::string_view payload) {
   Pulse message;
   message.counters = take_counters(in);
   message.retry_after_ms = in.take<uint32_t>();
-  message.trouble = in.take_text();
+  message.trouble = in.take_text(kMaxText);
   if (!in.ok_at_end()) return malformed("pulse");
   return message;
 }
@@ -250,7 +252,10 @@ Result<Pace> parse_pace(std::string_view payload) {
   message.in_flight = in.take<uint32_t>();
   message.rate = std::bit_cast<double>(in.take<uint64_t>());
   message.pause_ms = in.take<uint32_t>();
-  if (!in.ok_at_end() || message.in_flight == 0 || !(message.rate >= 0)) return malformed("pace");
+  if (!in.ok_at_end() || message.in_flight == 0 || !(message.rate >= 0) ||
+      std::isinf(message.rate)) {
+    return malformed("pace");
+  }
   return message;
 }
 
@@ -262,7 +267,7 @@ void append(std::string& out, const Fatal& message) {
 Result<Fatal> parse_fatal(std::string_view payload) {
   PayloadReader in(payload);
   Fatal message;
-  message.text = in.take_text();
+  message.text = in.take_text(kMaxText);
   if (!in.ok_at_end()) return malformed("fatal");
   return message;
 }
@@ -281,10 +286,9 @@ void append(std::string& out, const Figures& message) {
 Result<Figures> parse_figures(std::string_view payload) {
   PayloadReader in(payload);
   Figures message;
-  for (uint64_t* field :
-       {&message.listed, &message.stored, &message.failed, &message.rejected, &message.duplicates,
-        &message.filtered, &message.bytes, &message.pages, &message.requests, &message.retries,
-        &message.fetched}) {
+  for (uint64_t* field : {&message.listed, &message.stored, &message.failed, &message.rejected,
+                          &message.duplicates, &message.filtered, &message.bytes, &message.pages,
+                          &message.requests, &message.retries, &message.fetched}) {
     *field = in.take<uint64_t>();
   }
   message.listing_bound = std::bit_cast<double>(in.take<uint64_t>());
@@ -306,7 +310,7 @@ Result<Done> parse_done(std::string_view payload) {
   PayloadReader in(payload);
   Done message;
   message.exit = in.take<uint8_t>();
-  message.text = in.take_text();
+  message.text = in.take_text(kMaxText);
   if (!in.ok_at_end()) return malformed("done");
   return message;
 }

@@ -51,19 +51,20 @@ struct BatchView {
 // What a worker process has done since it started. Cumulative, so that a lost message loses
 // nothing.
 struct WorkerCounters {
-  uint64_t requests = 0;   // requests sent
-  uint64_t retries = 0;    // of those, the ones after a failed attempt
-  uint64_t responses = 0;  // whole responses of any status
-  uint64_t received = 0;   // bytes of their bodies, and of those under way
-  uint64_t pushbacks = 0;  // of the responses, those that asked for less: 429 and 503
-  uint64_t failing = 0;    // of the responses, those with a status that is not 200
+  uint64_t requests = 0;        // requests sent
+  uint64_t retries = 0;         // of those, the ones after a failed attempt
+  uint64_t responses = 0;       // whole responses of any status
+  uint64_t received = 0;        // bytes of their bodies, and of those under way
+  uint64_t pushbacks = 0;       // of the responses, those that asked for less: 429 and 503
+  uint64_t failing = 0;         // of the responses, those with a status that is not 200
   uint16_t failing_status = 0;  // of the last of them
   bool operator==(const WorkerCounters&) const = default;
 };
 
-// Worker to coordinator: names of a batch that are settled. There may be several outcomes of a lease,
-// each about other names; the last one (`last`) leaves none unmentioned. A name is settled when it is
-// in stored, failures or released; ranges and failures are ascending, and do not overlap.
+// Worker to coordinator: names of a batch that are settled. There may be several outcomes of a
+// lease, each about other names; the last one (`last`) leaves none unmentioned. A name is settled
+// when it is in stored, failures or released; ranges and failures are ascending, and do not
+// overlap.
 struct Outcome {
   uint64_t lease = 0;
   uint32_t count = 0;  // of the batch

@@ -28,8 +28,13 @@ class PayloadReader {
     rest_.remove_prefix(count);
     return bytes;
   }
-  // A 16-bit length and that many bytes.
-  std::string_view take_text() { return take_bytes(take<uint16_t>()); }
+  // A 16-bit length and that many bytes. A text over `max_bytes` is not there: put_text never makes
+  // one.
+  std::string_view take_text(size_t max_bytes) {
+    const size_t length = take<uint16_t>();
+    if (length > max_bytes) return fail(), std::string_view();
+    return take_bytes(length);
+  }
 
   size_t left() const { return rest_.size(); }
   bool ok() const { return ok_; }

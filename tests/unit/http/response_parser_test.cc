@@ -580,6 +580,33 @@ TEST_CASE("a head over the limit is refused however it is split and wherever its
   }
 }
 
+TEST_CASE("the limit is exact: no split moves it by a byte, and no later fault hides it") {
+  const auto faults = [](const std::string& bytes) {
+    std::set<ResponseFault> found;
+    for (const size_t step :
+         {size_t{1}, kMaxHeadBytes - 1, kMaxHeadBytes, kMaxHeadBytes + 1, SIZE_MAX})
+      found.insert(fault_of(bytes, step, 2));
+    return found;
+  };
+  using Faults = std::set<ResponseFault>;
+  const std::string first = kOk + "Content-Length: 0\r\n\r\n";
+  const std::string start = kOk + "Content-Length: 2\r\n";
+  const std::string last_space = start + "X:" + std::string(kMaxHeadBytes - start.size() - 6, ' ');
+  for (const std::string& before : Strings{"", first}) {
+    CAPTURE(before);
+    CHECK(faults(before + last_space + "\r\n\r\nhi") == Faults{ResponseFault::none});
+    CHECK(faults(before + last_space + " \r\n\r\nhi") == Faults{ResponseFault::head_limit});
+    CHECK(faults(before + kOk + std::string(kMaxHeadBytes, 'x') + "\x01") ==
+          Faults{ResponseFault::head_limit});
+    CHECK(faults(before + kOk + std::string(kMaxHeadBytes - kOk.size() - 1, 'x') + "\x01") ==
+          Faults{ResponseFault::bad_framing});
+  }
+  const std::string chunk = kChunkedHead + "2\r\nhi\r\n";
+  const std::string zeros(kMaxHeadBytes - 5, '0');  // less the line ends around, and the size
+  CHECK(faults(chunk + zeros + "2\r\nhi") == Faults{ResponseFault::none});
+  CHECK(faults(chunk + zeros + "02\r\nhi") == Faults{ResponseFault::head_limit});
+}
+
 TEST_CASE("the limit is for one head, not for a connection") {
   const std::string response = kOk + "X: " + std::string(20'000, 'x') + "\r\n" + kHi;
   for (const size_t step : {size_t{1'460}, SIZE_MAX}) {
@@ -591,6 +618,8 @@ TEST_CASE("100 fields are taken, one more is refused") {
   const std::string most = kOk + repeated("X: y\r\n", kMaxHeadFields - 1);
   CHECK(events_in_every_split(most + kHi, 1) == kHiEvents);
   check_refused(most + "X: y\r\n" + kHi, ResponseFault::head_limit);
+  // The name that would be one too many is no name: the same fault wherever it is cut.
+  check_refused(most + "X: y\r\nAbc\r\n" + kHi, ResponseFault::bad_framing);
 }
 
 TEST_CASE("endless trailers are refused") {

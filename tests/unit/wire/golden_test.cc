@@ -62,25 +62,34 @@ const std::string& batch_names() {
   return names;
 }
 BatchView batch() {
-  return {0x4142434445464748, 4, batch_names()};
+  return {0x4142434445464748, 4, true, {1, 2, 1}, batch_names()};
+}
+BatchView batch_fresh() {
+  return {0x494A4B4C4D4E4F50, 4, false, {4}, batch_names()};
 }
 
-// Twelve names: four stored, three failed, five handed back in two runs.
+WorkerCounters counters(uint64_t base) {
+  return {base + 1, base + 2, base + 3, base + 4, base + 5, base + 6, 503};
+}
+
+// Of fifteen names: five stored in two runs and two segments, three failed, five handed back in two
+// runs; two are still under way.
 Outcome outcome() {
   Outcome message;
   message.lease = 0x5152535455565758;
-  message.count = 12;
-  message.stored = 4;
-  message.bytes = 0x6162636465666768;
-  message.set_hash_low = 0x7172737475767778;
-  message.set_hash_high = 0x8182838485868788;
-  message.counters = {1001, 1002, 1003, 1004};
+  message.count = 15;
+  message.counters = counters(1000);
+  message.stored = {{1, 1}, {7, 4}};
+  message.contents = {
+      {0, 0x6162636465666768, 0x7172737475767778, 0x8182838485868788},
+      {3, 0x696A6B6C6D6E6F70, 0x797A7B7C7D7E7F80, 0x898A8B8C8D8E8F90},
+  };
   message.failures = {
       {0, FileFailure{FailureClass::http_status, 404, 1, "the origin answered 404"}},
       {5, FileFailure{FailureClass::bad_name, 0, 0, ""}},
-      {11, FileFailure{FailureClass::stalled, 0, 6, "no byte came\nfor \xC3\xA4ges"}},
+      {14, FileFailure{FailureClass::stalled, 0, 6, "no byte came\nfor \xC3\xA4ges"}},
   };
-  message.released = {{2, 3}, {8, 2}};
+  message.released = {{2, 3}, {11, 2}};
   return message;
 }
 
@@ -88,13 +97,17 @@ Outcome outcome_all_stored() {
   Outcome message;
   message.lease = 9;
   message.count = 1000;
-  message.stored = 1000;
-  message.bytes = 100'000;
+  message.last = true;
+  message.stored = {{0, 1000}};
+  message.contents = {{0, 100'000, 11, 12}};
   return message;
 }
 
 Pulse pulse() {
-  return {{2001, 2002, 2003, 2004}, "cannot connect to 127.0.0.1:80"};
+  return {counters(2000), 7000, "cannot connect to 127.0.0.1:80"};
+}
+Pace pace() {
+  return {6001, 1234.5, 6002};
 }
 Fatal fatal() {
   return {"cannot write 'x': No space left on device"};
@@ -111,9 +124,12 @@ Figures figures() {
   message.pages = 3008;
   message.requests = 3009;
   message.retries = 3010;
+  message.fetched = 3011;
   message.listing_bound = 0.625;
   message.set_hash_low = 0x9192939495969798;
   message.set_hash_high = 0xA1A2A3A4A5A6A7A8;
+  message.content_low = 0xB1B2B3B4B5B6B7B8;
+  message.content_high = 0xC1C2C3C4C5C6C7C8;
   return message;
 }
 Done done() {
@@ -149,12 +165,14 @@ const std::vector<Golden>& goldens() {
   static const std::vector<Golden> all = {
       {"wire-hello", frame_of(hello()), MessageType::hello, recode_with(parse_hello)},
       {"wire-batch", frame_of(batch()), MessageType::batch, recode_with(parse_batch)},
+      {"wire-batch-fresh", frame_of(batch_fresh()), MessageType::batch, recode_with(parse_batch)},
       {"wire-outcome", frame_of(outcome()), MessageType::outcome, recode_with(parse_outcome)},
       {"wire-outcome-all-stored", frame_of(outcome_all_stored()), MessageType::outcome,
        recode_with(parse_outcome)},
       {"wire-drain", empty_frame_of(MessageType::drain), MessageType::drain, {}},
       {"wire-stop", empty_frame_of(MessageType::stop), MessageType::stop, {}},
       {"wire-pulse", frame_of(pulse()), MessageType::pulse, recode_with(parse_pulse)},
+      {"wire-pace", frame_of(pace()), MessageType::pace, recode_with(parse_pace)},
       {"wire-fatal", frame_of(fatal()), MessageType::fatal, recode_with(parse_fatal)},
       {"wire-figures", frame_of(figures()), MessageType::figures, recode_with(parse_figures)},
       {"wire-done", frame_of(done()), MessageType::done, recode_with(parse_done)},
@@ -221,10 +239,21 @@ TEST_CASE("golden batch") {
   REQUIRE(got);
   CHECK(got.value().lease == batch().lease);
   CHECK(got.value().count == 4);
+  CHECK(got.value().patient);
+  CHECK(got.value().segments == std::vector<uint32_t>{1, 2, 1});
   CHECK(got.value().names == batch_names());
   CHECK_MESSAGE(
       got.value().names.data() + got.value().names.size() == payload.data() + payload.size(),
       "the names are a view into the payload");
+}
+
+TEST_CASE("golden batch, fresh") {
+  const std::string payload = payload_of("wire-batch-fresh");
+  const Result<BatchView> got = parse_batch(payload);
+  REQUIRE(got);
+  CHECK(got.value().lease == batch_fresh().lease);
+  CHECK_FALSE(got.value().patient);
+  CHECK(got.value().segments == std::vector<uint32_t>{4});
 }
 
 TEST_CASE("golden outcome") {
@@ -235,14 +264,10 @@ TEST_CASE("golden outcome") {
   const Outcome want = outcome();
   CHECK(message.lease == want.lease);
   CHECK(message.count == want.count);
+  CHECK_FALSE(message.last);
+  CHECK(message.counters == counters(1000));
   CHECK(message.stored == want.stored);
-  CHECK(message.bytes == want.bytes);
-  CHECK(message.set_hash_low == want.set_hash_low);
-  CHECK(message.set_hash_high == want.set_hash_high);
-  CHECK(message.counters.requests == 1001);
-  CHECK(message.counters.retries == 1002);
-  CHECK(message.counters.responses == 1003);
-  CHECK(message.counters.received == 1004);
+  CHECK(message.contents == want.contents);
   REQUIRE(message.failures.size() == want.failures.size());
   for (size_t i = 0; i < want.failures.size(); ++i) {
     CHECK(message.failures[i].index == want.failures[i].index);
@@ -251,21 +276,28 @@ TEST_CASE("golden outcome") {
     CHECK(message.failures[i].file.attempts == want.failures[i].file.attempts);
     CHECK(message.failures[i].file.text == want.failures[i].file.text);
   }
-  REQUIRE(message.released.size() == 2);
-  CHECK(message.released[0].first == 2);
-  CHECK(message.released[0].count == 3);
-  CHECK(message.released[1].first == 8);
-  CHECK(message.released[1].count == 2);
+  CHECK(message.released == want.released);
+}
+
+TEST_CASE("golden outcome, all stored") {
+  const std::string payload = payload_of("wire-outcome-all-stored");
+  const Result<Outcome> got = parse_outcome(payload);
+  REQUIRE(got);
+  CHECK(got.value().last);
+  CHECK(got.value().counters == WorkerCounters());
+  CHECK(got.value().stored == outcome_all_stored().stored);
+  CHECK(got.value().contents == outcome_all_stored().contents);
+  CHECK(got.value().failures.empty());
+  CHECK(got.value().released.empty());
 }
 
 TEST_CASE("golden pulse, fatal and done") {
   const std::string pulse_payload = payload_of("wire-pulse");
   const Result<Pulse> got_pulse = parse_pulse(pulse_payload);
   REQUIRE(got_pulse);
-  CHECK(got_pulse.value().counters.requests == 2001);
-  CHECK(got_pulse.value().counters.retries == 2002);
-  CHECK(got_pulse.value().counters.responses == 2003);
-  CHECK(got_pulse.value().counters.received == 2004);
+  CHECK(got_pulse.value().counters == counters(2000));
+  CHECK(got_pulse.value().counters.failing_status == 503);
+  CHECK(got_pulse.value().retry_after_ms == 7000);
   CHECK(got_pulse.value().trouble == pulse().trouble);
 
   const std::string fatal_payload = payload_of("wire-fatal");
@@ -278,6 +310,13 @@ TEST_CASE("golden pulse, fatal and done") {
   REQUIRE(got_done);
   CHECK(got_done.value().exit == 3);
   CHECK(got_done.value().text == done().text);
+}
+
+TEST_CASE("golden pace") {
+  const std::string payload = payload_of("wire-pace");
+  const Result<Pace> got = parse_pace(payload);
+  REQUIRE(got);
+  CHECK(got.value() == pace());
 }
 
 TEST_CASE("golden figures") {
@@ -295,9 +334,12 @@ TEST_CASE("golden figures") {
   CHECK(message.pages == 3008);
   CHECK(message.requests == 3009);
   CHECK(message.retries == 3010);
+  CHECK(message.fetched == 3011);
   CHECK(message.listing_bound == 0.625);
   CHECK(message.set_hash_low == figures().set_hash_low);
   CHECK(message.set_hash_high == figures().set_hash_high);
+  CHECK(message.content_low == figures().content_low);
+  CHECK(message.content_high == figures().content_high);
 }
 
 TEST_CASE("golden kill-worker and worker-reaped") {

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "base/byte_order.h"
 #include "base/name_list.h"
 
@@ -17,11 +19,27 @@ std::string payload_of(const Message& message) {
   return out.substr(kFrameHeaderBytes);
 }
 
-Outcome outcome_of(uint32_t count, uint32_t stored) {
+// One segment of all names.
+BatchView batch_of(uint32_t count, std::string_view names) {
+  return {1, count, false, {count}, names};
+}
+
+std::string some_names(uint32_t count) {
+  NameList names;
+  for (uint32_t i = 0; i < count; ++i)
+    names.append("n");
+  return names.bytes();
+}
+
+bool accepts_segments(uint32_t count, std::vector<uint32_t> segments) {
+  const std::string names = some_names(count);
+  return parse_batch(payload_of(BatchView{1, count, false, std::move(segments), names})).ok();
+}
+
+Outcome outcome_of(uint32_t count) {
   Outcome outcome;
   outcome.lease = 1;
   outcome.count = count;
-  outcome.stored = stored;
   return outcome;
 }
 
@@ -33,18 +51,64 @@ bool accepts(const Outcome& outcome) {
   return parse_outcome(payload_of(outcome)).ok();
 }
 
+std::string with_byte(std::string bytes, size_t at, uint8_t value) {
+  bytes[at] = static_cast<char>(value);
+  return bytes;
+}
+
+// A payload of `before` and one text of so many bytes.
+std::string text_behind(std::string before, size_t text_bytes) {
+  put_le<uint16_t>(before, static_cast<uint16_t>(text_bytes));
+  return before.append(text_bytes, 't');
+}
+
 }  // namespace
 
 TEST_CASE("a batch holds 1 to 100,000 names, and exactly as many as it says") {
-  NameList names;
-  for (uint32_t i = 0; i < kMaxBatchNames; ++i)
-    names.append("n");
-  CHECK(parse_batch(payload_of(BatchView{1, kMaxBatchNames, names.bytes()})));
-  CHECK_FALSE(parse_batch(payload_of(BatchView{1, kMaxBatchNames - 1, names.bytes()})));
-  names.append("n");
-  CHECK_FALSE(parse_batch(payload_of(BatchView{1, kMaxBatchNames + 1, names.bytes()})));
-  CHECK_FALSE(parse_batch(payload_of(BatchView{1, 0, {}})));
-  CHECK_FALSE(parse_batch(payload_of(BatchView{1, 1, {}})));
+  std::string names = some_names(kMaxBatchNames);
+  CHECK(parse_batch(payload_of(batch_of(kMaxBatchNames, names))));
+  CHECK_FALSE(parse_batch(payload_of(batch_of(kMaxBatchNames - 1, names))));
+  names = some_names(kMaxBatchNames + 1);
+  CHECK_FALSE(parse_batch(payload_of(batch_of(kMaxBatchNames + 1, names))));
+  CHECK_FALSE(parse_batch(payload_of(BatchView{1, 0, false, {}, {}})));
+  CHECK_FALSE(parse_batch(payload_of(batch_of(0, {}))));
+  CHECK_FALSE(parse_batch(payload_of(batch_of(1, {}))));
+}
+
+TEST_CASE("a batch is patient or is not") {
+  const std::string payload = payload_of(batch_of(1, some_names(1)));
+  const size_t patient = sizeof(uint64_t) + sizeof(uint32_t);
+  REQUIRE(payload[patient] == 0);
+  for (unsigned value = 0; value < 256; ++value) {
+    const Result<BatchView> got = parse_batch(with_byte(payload, patient, uint8_t(value)));
+    CAPTURE(value);
+    CHECK(got.ok() == (value <= 1));
+    if (got) CHECK(got.value().patient == (value == 1));
+  }
+}
+
+TEST_CASE("a batch's segments are not empty and have as many names as the batch") {
+  CHECK(accepts_segments(5, {5}));
+  CHECK(accepts_segments(5, {1, 1, 1, 1, 1}));
+  CHECK(accepts_segments(5, {2, 3}));
+  CHECK_FALSE(accepts_segments(5, {}));
+  CHECK_FALSE(accepts_segments(5, {4}));
+  CHECK_FALSE(accepts_segments(5, {6}));
+  CHECK_FALSE(accepts_segments(5, {2, 2}));
+  CHECK_FALSE(accepts_segments(5, {2, 4}));
+  CHECK_FALSE(accepts_segments(5, {5, 0}));
+  CHECK_FALSE(accepts_segments(5, {0, 5}));
+  CHECK_FALSE(accepts_segments(5, {1, 1, 1, 1, 1, 0}));
+  // Sums that would be right in 32 bits.
+  CHECK_FALSE(accepts_segments(5, {UINT32_MAX, 6}));
+  CHECK_FALSE(accepts_segments(5, {0x80000000, 0x80000005}));
+}
+
+TEST_CASE("a batch that promises more segments than it has is refused") {
+  const std::string payload = payload_of(batch_of(3, some_names(3)));
+  const size_t count_at = sizeof(uint64_t) + sizeof(uint32_t) + sizeof(uint8_t);
+  for (const uint8_t promised : {uint8_t{0}, uint8_t{2}, uint8_t{3}, uint8_t{4}, uint8_t{255}})
+    CHECK_FALSE(parse_batch(with_byte(payload, count_at, promised)));
 }
 
 TEST_CASE("a batch with a name over 4096 bytes is refused") {
@@ -52,19 +116,24 @@ TEST_CASE("a batch with a name over 4096 bytes is refused") {
     std::string names;
     put_le<uint16_t>(names, static_cast<uint16_t>(length));
     names.append(length, 'n');
-    CHECK(parse_batch(payload_of(BatchView{1, 1, names})).ok() == (length == kMaxNameBytes));
+    CHECK(parse_batch(payload_of(batch_of(1, names))).ok() == (length == kMaxNameBytes));
   }
 }
 
 TEST_CASE("a batch of more than a megabyte of names is refused") {
   NameList names;
-  while (names.bytes().size() <= kMaxBatchBytes)
+  while (names.bytes().size() + NameCursor::kLengthBytes + kMaxNameBytes <= kMaxBatchBytes)
     names.append(std::string(kMaxNameBytes, 'n'));
-  CHECK_FALSE(parse_batch(payload_of(BatchView{1, names.count(), names.bytes()})));
+  const size_t left = kMaxBatchBytes - names.bytes().size();
+  NameList over = names;
+  names.append(std::string(left - NameCursor::kLengthBytes, 'n'));
+  over.append(std::string(left - NameCursor::kLengthBytes + 1, 'n'));
+  CHECK(parse_batch(payload_of(batch_of(names.count(), names.bytes()))));
+  CHECK_FALSE(parse_batch(payload_of(batch_of(over.count(), over.bytes()))));
 }
 
 TEST_CASE("an outcome in which 100,000 names failed with long texts fits a frame") {
-  Outcome outcome = outcome_of(kMaxBatchNames, 0);
+  Outcome outcome = outcome_of(kMaxBatchNames);
   const std::string text(5000, 't');
   for (uint32_t i = 0; i < kMaxBatchNames; ++i) {
     outcome.failures.push_back(
@@ -88,23 +157,68 @@ TEST_CASE("an outcome in which 100,000 names failed with long texts fits a frame
   CHECK(failures.back().file.text.empty());
 }
 
-TEST_CASE("an outcome with as many failures, texts and runs as there can be fits a frame") {
-  Outcome outcome = outcome_of(kMaxBatchNames, 0);
-  for (uint32_t i = 0; i < kMaxBatchNames; i += 2) {
+TEST_CASE(
+    "an outcome with as many failures, texts, runs and contents as there can be fits a frame") {
+  const auto append_every_other = [](Outcome& outcome, bool stored) {
+    for (uint32_t i = 0; i < kMaxBatchNames; i += 2) {
+      outcome.failures.push_back(
+          {i, FileFailure{FailureClass::reset, 0, 1, std::string(kMaxFailureText, 't')}});
+      (stored ? outcome.stored : outcome.released).push_back({i + 1, 1});
+      if (stored) outcome.contents.push_back({i + 1, 1, 1, 1});
+    }
+  };
+  for (const bool stored : {true, false}) {
+    Outcome outcome = outcome_of(kMaxBatchNames);
+    append_every_other(outcome, stored);
+    const std::string payload = payload_of(outcome);
+    CHECK(payload.size() <= kMaxPayloadBytes);
+    const Result<Outcome> got = parse_outcome(payload);
+    REQUIRE(got);
+    CHECK(got.value().failures.size() == kMaxBatchNames / 2);
+    CHECK(got.value().stored == outcome.stored);
+    CHECK(got.value().contents == outcome.contents);
+    CHECK(got.value().released == outcome.released);
+  }
+}
+
+TEST_CASE("an outcome's texts are those its sender would have kept") {
+  const auto accepts_text = [](size_t bytes) {
+    Outcome outcome = outcome_of(1);
+    outcome.failures = {failure_at(0)};
+    std::string payload = payload_of(outcome);
+    // Behind the failure's one byte of text there is only the number of released runs.
+    payload.resize(payload.size() - sizeof(uint32_t) - 1 - sizeof(uint16_t));
+    payload = text_behind(std::move(payload), bytes);
+    put_le<uint32_t>(payload, 0);
+    return parse_outcome(payload).ok();
+  };
+  CHECK(accepts_text(0));
+  CHECK(accepts_text(kMaxFailureText));
+  CHECK_FALSE(accepts_text(kMaxFailureText + 1));
+  CHECK_FALSE(accepts_text(UINT16_MAX));
+}
+
+TEST_CASE("an outcome with a text behind 4 MiB of texts is refused") {
+  const uint32_t full = (kMaxOutcomeText + kMaxFailureText - 1) / kMaxFailureText;
+  Outcome outcome = outcome_of(full + 1);
+  for (uint32_t i = 0; i <= full; ++i) {
     outcome.failures.push_back(
         {i, FileFailure{FailureClass::reset, 0, 1, std::string(kMaxFailureText, 't')}});
-    outcome.released.push_back({i + 1, 1});
   }
-  const std::string payload = payload_of(outcome);
-  CHECK(payload.size() <= kMaxPayloadBytes);
+  std::string payload = payload_of(outcome);
   const Result<Outcome> got = parse_outcome(payload);
   REQUIRE(got);
-  CHECK(got.value().failures.size() == kMaxBatchNames / 2);
-  CHECK(got.value().released.size() == kMaxBatchNames / 2);
+  CHECK(got.value().failures[full - 1].file.text.size() == kMaxFailureText);
+  CHECK(got.value().failures[full].file.text.empty());
+
+  payload.resize(payload.size() - sizeof(uint32_t) - sizeof(uint16_t));
+  payload = text_behind(std::move(payload), 1);
+  put_le<uint32_t>(payload, 0);
+  CHECK_FALSE(parse_outcome(payload));
 }
 
 TEST_CASE("the texts of an outcome's failures are kept while they are few") {
-  Outcome outcome = outcome_of(1000, 0);
+  Outcome outcome = outcome_of(1000);
   for (uint32_t i = 0; i < 1000; ++i) {
     outcome.failures.push_back(
         {i, FileFailure{FailureClass::reset, 0, 1, std::string(kMaxFailureText, 't')}});
@@ -118,28 +232,35 @@ TEST_CASE("the texts of an outcome's failures are kept while they are few") {
 }
 
 TEST_CASE("an outcome over 100,000 names is refused") {
-  CHECK(accepts(outcome_of(kMaxBatchNames, kMaxBatchNames)));
-  CHECK_FALSE(accepts(outcome_of(kMaxBatchNames + 1, kMaxBatchNames + 1)));
+  CHECK(accepts(outcome_of(kMaxBatchNames)));
+  CHECK_FALSE(accepts(outcome_of(kMaxBatchNames + 1)));
+  CHECK_FALSE(accepts(outcome_of(UINT32_MAX)));
 }
 
-TEST_CASE("an outcome's stored, failed and released names add up to its batch") {
-  Outcome outcome = outcome_of(10, 5);
-  outcome.failures = {failure_at(0), failure_at(1)};
-  outcome.released = {{4, 3}};
+TEST_CASE("an outcome is the last of its lease or is not") {
+  const std::string payload = payload_of(outcome_of(1));
+  const size_t last = sizeof(uint64_t) + sizeof(uint32_t);
+  for (unsigned value = 0; value < 256; ++value) {
+    const Result<Outcome> got = parse_outcome(with_byte(payload, last, uint8_t(value)));
+    CAPTURE(value);
+    CHECK(got.ok() == (value <= 1));
+    if (got) CHECK(got.value().last == (value == 1));
+  }
+}
+
+TEST_CASE("an outcome may leave names unmentioned, all of them too") {
+  Outcome outcome = outcome_of(10);
   CHECK(accepts(outcome));
-  outcome.stored = 4;
-  CHECK_FALSE(accepts(outcome));
-  outcome.stored = 6;
-  CHECK_FALSE(accepts(outcome));
-  outcome.stored = UINT32_MAX;
-  CHECK_FALSE(accepts(outcome));
-  CHECK_FALSE(accepts(outcome_of(10, 9)));
-  CHECK_FALSE(accepts(outcome_of(10, 11)));
-  CHECK(accepts(outcome_of(10, 10)));
+  outcome.stored = {{4, 2}};
+  CHECK(accepts(outcome));
+  outcome.failures = {failure_at(0), failure_at(9)};
+  CHECK(accepts(outcome));
+  outcome.released = {{1, 3}, {6, 3}};
+  CHECK(accepts(outcome));
 }
 
 TEST_CASE("an outcome's failures ascend, each index once, all within the batch") {
-  Outcome outcome = outcome_of(10, 8);
+  Outcome outcome = outcome_of(10);
   outcome.failures = {failure_at(3), failure_at(7)};
   CHECK(accepts(outcome));
   outcome.failures = {failure_at(7), failure_at(3)};
@@ -150,13 +271,15 @@ TEST_CASE("an outcome's failures ascend, each index once, all within the batch")
   CHECK_FALSE(accepts(outcome));
   outcome.failures = {failure_at(3), failure_at(UINT32_MAX)};
   CHECK_FALSE(accepts(outcome));
+  outcome.failures = {failure_at(UINT32_MAX), failure_at(0)};
+  CHECK_FALSE(accepts(outcome));
   outcome.failures = {failure_at(0), failure_at(9)};
   CHECK(accepts(outcome));
 }
 
 TEST_CASE("an outcome's failures are of known classes") {
   for (unsigned cause = 0; cause < 256; ++cause) {
-    Outcome outcome = outcome_of(1, 0);
+    Outcome outcome = outcome_of(1);
     outcome.failures = {failure_at(0)};
     outcome.failures[0].file.cause = static_cast<FailureClass>(cause);
     CAPTURE(cause);
@@ -164,58 +287,102 @@ TEST_CASE("an outcome's failures are of known classes") {
   }
 }
 
-TEST_CASE("an outcome's released runs ascend, do not touch, are not empty and lie in the batch") {
-  const auto accepts_runs = [](std::vector<Outcome::Range> runs) {
-    uint32_t released = 0;
-    for (const Outcome::Range& run : runs)
-      released += run.count;
-    Outcome outcome = outcome_of(20, released <= 20 ? 20 - released : 0);
-    outcome.released = std::move(runs);
+TEST_CASE("an outcome's runs ascend, do not touch, are not empty and lie in the batch") {
+  for (const bool stored : {true, false}) {
+    CAPTURE(stored);
+    const auto accepts_runs = [&](std::vector<Outcome::Range> runs) {
+      Outcome outcome = outcome_of(20);
+      (stored ? outcome.stored : outcome.released) = std::move(runs);
+      return accepts(outcome);
+    };
+    CHECK(accepts_runs({{0, 20}}));
+    CHECK(accepts_runs({{0, 1}, {2, 1}, {19, 1}}));
+    CHECK_FALSE(accepts_runs({{5, 5}, {9, 2}}));   // overlapping
+    CHECK_FALSE(accepts_runs({{5, 5}, {5, 5}}));   // the same
+    CHECK_FALSE(accepts_runs({{5, 5}, {10, 2}}));  // touching
+    CHECK_FALSE(accepts_runs({{10, 2}, {5, 2}}));  // descending
+    CHECK_FALSE(accepts_runs({{5, 0}}));
+    CHECK_FALSE(accepts_runs({{19, 2}}));
+    CHECK_FALSE(accepts_runs({{20, 1}}));
+    CHECK_FALSE(accepts_runs({{UINT32_MAX, 1}}));
+    CHECK_FALSE(accepts_runs({{0, UINT32_MAX}}));
+    CHECK_FALSE(accepts_runs({{UINT32_MAX, UINT32_MAX}}));
+  }
+}
+
+TEST_CASE("an outcome's contents ascend, each segment once, none beyond what a batch can have") {
+  const auto accepts_contents = [](const std::vector<uint32_t>& segments) {
+    Outcome outcome = outcome_of(20);
+    outcome.stored = {{0, 20}};
+    for (const uint32_t segment : segments)
+      outcome.contents.push_back({segment, 1, 2, 3});
     return accepts(outcome);
   };
-  CHECK(accepts_runs({{0, 20}}));
-  CHECK(accepts_runs({{0, 1}, {2, 1}, {19, 1}}));
-  CHECK_FALSE(accepts_runs({{5, 5}, {9, 2}}));   // overlapping
-  CHECK_FALSE(accepts_runs({{5, 5}, {5, 5}}));   // the same
-  CHECK_FALSE(accepts_runs({{5, 5}, {10, 2}}));  // touching
-  CHECK_FALSE(accepts_runs({{10, 2}, {5, 2}}));  // descending
-  CHECK_FALSE(accepts_runs({{5, 0}}));
-  CHECK_FALSE(accepts_runs({{19, 2}}));
-  CHECK_FALSE(accepts_runs({{20, 1}}));
-  CHECK_FALSE(accepts_runs({{UINT32_MAX, 1}}));
-  CHECK_FALSE(accepts_runs({{0, UINT32_MAX}}));
-  CHECK_FALSE(accepts_runs({{UINT32_MAX, UINT32_MAX}}));
+  CHECK(accepts_contents({0}));
+  CHECK(accepts_contents({0, 1, 19}));
+  CHECK(accepts_contents({kMaxBatchNames - 1}));
+  CHECK_FALSE(accepts_contents({kMaxBatchNames}));
+  CHECK_FALSE(accepts_contents({UINT32_MAX}));
+  CHECK_FALSE(accepts_contents({3, 3}));
+  CHECK_FALSE(accepts_contents({3, 2}));
+  CHECK_FALSE(accepts_contents({UINT32_MAX, 0}));
 }
 
-TEST_CASE("an outcome in which a name is both failed and released is refused") {
-  Outcome outcome = outcome_of(2, 0);
-  outcome.failures = {failure_at(0)};
-  outcome.released = {{0, 1}};
-  CHECK_FALSE(accepts(outcome));
+TEST_CASE("an outcome in which a name is mentioned twice is refused") {
+  Outcome failed_and_released = outcome_of(10);
+  failed_and_released.failures = {failure_at(6)};
+  failed_and_released.released = {{2, 6}};
+  CHECK_FALSE(accepts(failed_and_released));
+  failed_and_released.released = {{2, 4}, {7, 3}};
+  CHECK(accepts(failed_and_released));
 
-  outcome = outcome_of(10, 3);
-  outcome.failures = {failure_at(6)};
-  outcome.released = {{2, 6}};
-  CHECK_FALSE(accepts(outcome));
+  Outcome failed_and_stored = outcome_of(10);
+  failed_and_stored.failures = {failure_at(0)};
+  failed_and_stored.stored = {{0, 1}};
+  CHECK_FALSE(accepts(failed_and_stored));
+  failed_and_stored.stored = {{1, 9}};
+  CHECK(accepts(failed_and_stored));
+
+  Outcome stored_and_released = outcome_of(10);
+  stored_and_released.stored = {{2, 3}, {9, 1}};
+  for (const uint32_t first : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u}) {
+    CAPTURE(first);
+    stored_and_released.released = {{first, 2}};
+    CHECK(accepts(stored_and_released) == (first == 0 || (first >= 5 && first <= 7)));
+  }
 }
 
-TEST_CASE("a count that promises more failures or runs than there are bytes is refused") {
-  const std::string good = payload_of(outcome_of(3, 3));
-  // The two counts are the payload's last eight bytes.
-  for (const size_t at : {good.size() - 8, good.size() - 4}) {
+TEST_CASE("a count that promises more than there are bytes is refused") {
+  const std::string good = payload_of(outcome_of(3));
+  // The counts of stored runs, contents, failures and released runs are the payload's last bytes.
+  for (size_t back = 1; back <= 4; ++back) {
     for (const uint32_t promised : {1u, 3u, 0x7FFFFFFFu, UINT32_MAX}) {
       std::string bytes;
       put_le<uint32_t>(bytes, promised);
       std::string payload = good;
-      payload.replace(at, 4, bytes);
+      payload.replace(payload.size() - back * sizeof promised, sizeof promised, bytes);
       CHECK_FALSE(parse_outcome(payload));
     }
   }
 }
 
+TEST_CASE("a pace lets at least one request pass, at a rate that is a number") {
+  const auto accepts_pace = [](uint32_t in_flight, double rate) {
+    return parse_pace(payload_of(Pace{in_flight, rate, 0})).ok();
+  };
+  CHECK(accepts_pace(1, 0));
+  CHECK(accepts_pace(UINT32_MAX, 1e9));
+  CHECK(accepts_pace(1, 0.001));
+  CHECK_FALSE(accepts_pace(0, 0));
+  CHECK_FALSE(accepts_pace(1, -0.5));
+  CHECK_FALSE(accepts_pace(1, std::numeric_limits<double>::quiet_NaN()));
+  CHECK_FALSE(accepts_pace(1, std::numeric_limits<double>::infinity()));
+  CHECK_FALSE(accepts_pace(1, -std::numeric_limits<double>::infinity()));
+}
+
 TEST_CASE("long texts of the other messages are cut, not refused") {
   const std::string text(100'000, 't');
-  const std::string pulse = payload_of(Pulse{{}, text});
+  const std::string pulse = payload_of(Pulse{{}, 0, text});
   const std::string fatal = payload_of(Fatal{text});
   const std::string done = payload_of(Done{1, text});
   REQUIRE(parse_pulse(pulse));
@@ -224,6 +391,17 @@ TEST_CASE("long texts of the other messages are cut, not refused") {
   CHECK(parse_pulse(pulse).value().trouble == text.substr(0, 4096));
   CHECK(parse_fatal(fatal).value().text == text.substr(0, 4096));
   CHECK(parse_done(done).value().text == text.substr(0, 4096));
+}
+
+TEST_CASE("texts longer than any sender sends are refused") {
+  const std::string pulse_without_text =
+      payload_of(Pulse()).substr(0, payload_of(Pulse()).size() - 2);
+  CHECK(parse_pulse(text_behind(pulse_without_text, 4096)));
+  CHECK_FALSE(parse_pulse(text_behind(pulse_without_text, 4097)));
+  CHECK(parse_fatal(text_behind("", 4096)));
+  CHECK_FALSE(parse_fatal(text_behind("", 4097)));
+  CHECK(parse_done(text_behind("\x01", 4096)));
+  CHECK_FALSE(parse_done(text_behind("\x01", 4097)));
 }
 
 TEST_CASE("a refusal says which message it was, as malformed") {

@@ -22,7 +22,7 @@ TEST_CASE("fields come back in the order and width in which they were put") {
   CHECK(in.take<uint64_t>() == 0xD1D2D3D4D5D6D7D8);
   CHECK(in.left() == 6);
   CHECK_FALSE(in.ok_at_end());
-  CHECK(in.take_text() == "text");
+  CHECK(in.take_text(100) == "text");
   CHECK(in.ok_at_end());
 }
 
@@ -33,14 +33,22 @@ TEST_CASE("after a field that is not there, every further one is zero or empty")
   CHECK(in.left() == 0);
   CHECK(in.take<uint8_t>() == 0);
   CHECK(in.take_bytes(1).empty());
-  CHECK(in.take_text().empty());
+  CHECK(in.take_text(100).empty());
   CHECK_FALSE(in.ok());
   CHECK_FALSE(in.ok_at_end());
 }
 
 TEST_CASE("a text longer than what is left is not there") {
   PayloadReader in(std::string_view("\x05\0abcd", 6));
-  CHECK(in.take_text().empty());
+  CHECK(in.take_text(100).empty());
+  CHECK_FALSE(in.ok());
+}
+
+TEST_CASE("a text over the limit is not there") {
+  const std::string_view bytes("\x03\0abc", 5);
+  CHECK(PayloadReader(bytes).take_text(3) == "abc");
+  PayloadReader in(bytes);
+  CHECK(in.take_text(2).empty());
   CHECK_FALSE(in.ok());
 }
 
