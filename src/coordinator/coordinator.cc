@@ -68,6 +68,7 @@ class Coordinator final : private Lister::Client,
       return 1;
     }
     figures_timer_.start(kFiguresPeriod, kFiguresPeriod);
+    send_figures();
     if (Result<void> begun = begin(); !begun) give_up(begun.failure().text);
     loop_.run();
     // A device that hangs must not hold up a run that was told to stop: nothing is lost by leaving.
