@@ -1,0 +1,46 @@
+"""What holds for every test: files in memory where there is room, and no process left behind."""
+import os
+import signal
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+from processes import is_alive, wait_until, with_environment
+
+MARK = f"GIGAFETCH_E2E={uuid.uuid4().hex}"  # in the environment of whatever a test starts
+ROOM = 2 << 30
+
+
+def pytest_configure(config):
+    os.environ.__setitem__(*MARK.split("=", 1))
+    memory = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+    if config.option.basetemp is None and memory and memory.f_bavail * memory.f_frsize > ROOM:
+        config.option.basetemp = tempfile.mkdtemp(prefix="gigafetch-e2e-", dir="/dev/shm")
+        config.add_cleanup(lambda: remove(config.option.basetemp))
+
+
+def remove(folder):
+    """Also one that is deeper than Python's recursion."""
+    subprocess.run(["rm", "-rf", "--", folder], check=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path):
+    before = set(with_environment(MARK))
+    yield
+    left = set(with_environment(MARK)) - before
+    try:
+        wait_until(lambda: not any(map(is_alive, left)), "every process gone", seconds=2)
+    finally:
+        for pid in filter(is_alive, left):
+            os.kill(pid, signal.SIGKILL)
+        remove(tmp_path)
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """An output folder that does not exist yet."""
+    return tmp_path / "out"

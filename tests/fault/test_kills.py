@@ -1,0 +1,133 @@
+"""Rows 1 to 3 and 14: kill -9, again and again, of workers, coordinators and whole runs; nothing lost, nothing twice."""
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from catalogue import Origin
+from command import QUIET, Running, fetch
+from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen, scaled
+from processes import children, comm
+
+JOBS = scaled(20, 100)
+KILLS = scaled(11, 15)  # of one job
+WORKERS = 3
+CREDIT = 4  # batches in flight per worker
+
+
+def options(rng):
+    return {"batch": rng.choice([20, 50, 200]), "depth": rng.choice([1, 16, "auto"]),
+            "durability": rng.choice(["process", "batch"]), "page": rng.choice([100, 700, 5000])}
+
+
+def command(job, url, out):
+    return ["fetch", *QUIET, "--workers", WORKERS, "--connections", 24, "--pipeline", job["depth"], "--batch",
+            job["batch"], "--durability", job["durability"], "--layout", "fanout", url, out]
+
+
+def victim(rng, run):
+    """The whole run one time in seven; else one of its children, the coordinator more often than by chance."""
+    if rng.random() < 1 / 7:
+        return run.pid
+    kids = children(run.pid)
+    coordinators = [pid for pid in kids if comm(pid) == "gigafetch:coord"]
+    if coordinators and rng.random() < 0.3:
+        return coordinators[0]
+    return rng.choice(kids) if kids else None
+
+
+def kill_now_and_then(rng, run, kills):
+    """Until the run ends by itself, or enough have been killed. How many were."""
+    killed = 0
+    while killed < kills and run.process.poll() is None:
+        time.sleep(rng.uniform(0.02, 0.3))
+        pid = victim(rng, run)
+        if pid is None:
+            continue
+        try:
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        except ProcessLookupError:
+            continue
+    return killed
+
+
+@pytest.mark.parametrize("number", range(JOBS))
+def test_no_kill_loses_or_corrupts_a_file(number, out, record_property):
+    rng = random.Random(number)
+    job = options(rng)
+    kills = runs = 0
+    with Origin("--files", FILES, "--page-size", job["page"], "--lag", 15, "--count") as origin:
+        while True:
+            runs += 1
+            with Running(*command(job, origin.url, out)) as run:
+                kills += kill_now_and_then(rng, run, KILLS - kills)
+                done = run.ended()
+            # 1: five deaths in a row with nothing stored between, which the same command forgives.
+            assert done.code in (0, 1, -signal.SIGKILL), f"{done}"
+            assert done.code != 1 or "nothing stored in between" in done.err, f"{done}"
+            if done.code == 0:
+                break
+        seen = requests_seen(origin)
+        again = fetch(origin.url, out, "--layout", "fanout", "--workers", WORKERS)
+        assert requests_seen(origin)["requests"] == seen["requests"]
+    check_whole(out, files_of())
+    check_counts_add_up(done.summary)
+    assert (done.summary["stored"], again.summary["stored"], again.summary["requests"]) == (FILES, FILES, 0)
+    extra, bound = seen["requests"] - FILES, kills * WORKERS * CREDIT * job["batch"]
+    assert seen["names"] == FILES and extra <= bound
+    print(f"\njob {number} {job}: {kills} kills, {runs} runs, {extra} extra requests of {bound} allowed,"
+          f" at most {seen['most']} for one name")
+
+
+def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
+    """Row 3: only what was in flight is fetched again."""
+    batch, workers = 50, 2
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout"]
+        stops = 0
+        for stored_at_least in (2000, 6000, 10_000):
+            with Running("fetch", "--progress", "none", *args, origin.url, out) as run:
+                while requests_seen(origin)["answered"] < stored_at_least:
+                    time.sleep(0.02)
+                run.signal(signal.SIGKILL)
+                run.ended(code=-signal.SIGKILL)
+            stops += 1
+        done = fetch(origin.url, out, *args)
+        seen = requests_seen(origin)
+    assert done.summary["resumed"] is True
+    assert seen["requests"] - FILES <= stops * workers * CREDIT * batch
+    check_whole(out, files_of())
+    print(f"\n{stops} kills of all, {seen['requests'] - FILES} extra requests")
+
+
+def test_after_a_clean_stop_nothing_is_fetched_again(out):
+    """Row 4."""
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout"]
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            answered = requests_seen(origin)["answered"]
+            with Running("fetch", *QUIET, *args, origin.url, out) as run:
+                while requests_seen(origin)["answered"] < answered + 3000:
+                    time.sleep(0.02)
+                run.signal(signal_number)
+                run.ended(code=4, seconds=10)
+        fetch(origin.url, out, *args)
+        seen = requests_seen(origin)
+    assert (seen["requests"], seen["most"]) == (FILES, 1)
+    check_whole(out, files_of())
+
+
+def test_a_stopped_worker_is_killed_and_replaced(out):
+    """Row 14."""
+    with Origin("--files", 6000, "--lag", 50, "--page-size", 500) as origin:
+        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", origin.url, out) as run:
+            while len(workers := [pid for pid in children(run.pid) if comm(pid) == "gigafetch:w01"]) == 0:
+                time.sleep(0.01)
+            time.sleep(1)
+            os.kill(workers[0], signal.SIGSTOP)
+            done = run.ended(code=0).says("worker 1", "not said a word")
+    check_whole(out, files_of(6000))
+    check_counts_add_up(done.summary)

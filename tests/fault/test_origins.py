@@ -1,0 +1,126 @@
+"""Rows 8 to 12 and 15: origins that fail, push back, hang, drip, go away; with the settings that a run has by default."""
+import time
+
+import pytest
+
+import catalogue
+from catalogue import Origin
+from command import QUIET, Running, dead_letters, fetch
+from nginx import free_port
+from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen, scaled
+from processes import wait_until
+from raw_server import HANG, RawServer, answer
+
+DEPTHS = pytest.mark.parametrize("depth", [1, 16])
+TWO = ["--workers", 2, "--layout", "fanout"]
+
+
+@DEPTHS
+@pytest.mark.parametrize("faults", [
+    ["--error-rate", 0.1, "--throttle-rate", 0.1, "--busy-rate", 0.1],
+    ["--busy-rate", 0.3],
+    ["--error-rate", 0.3],
+    ["--reset-rate", 0.05, "--truncate-rate", 0.05, "--close-rate", 0.2],
+], ids=["mixed", "busy", "errors", "broken"])
+def test_three_answers_in_ten_that_fail_lose_nothing(faults, depth, out):
+    """Row 11, and 8 and 9 by chance; with the five retries that are the default."""
+    with Origin("--files", FILES, *faults, "--count") as origin:
+        done = fetch(origin.url, out, *TWO, "--pipeline", depth)
+        seen = requests_seen(origin)
+    check_whole(out, files_of())
+    assert seen["names"] == FILES
+    print(f"\n{faults}, depth {depth}: {seen['requests']} requests, {done.summary['seconds']} s")
+
+
+@DEPTHS
+def test_an_origin_of_so_many_requests_a_second_is_not_asked_for_much_more(depth, out):
+    with Origin("--files", 6000, "--max-rate", 1000, "--count") as origin:
+        done = fetch(origin.url, out, *TWO, "--pipeline", depth)
+        seen = requests_seen(origin)
+    check_whole(out, files_of(6000))
+    print(f"\ndepth {depth}: {seen['requests']} requests for 6000 files, {done.summary['seconds']} s")
+
+
+@pytest.mark.parametrize("rate", [500, 2000])
+def test_rate_is_a_cap_over_all_workers(rate, out):
+    """As the origin, which knows no mercy beyond a twentieth of a second, sees it."""
+    files = rate * 2
+    with Origin("--files", files, "--count") as origin:
+        summary = fetch(origin.url, out, "--workers", 4, "--layout", "fanout", "--rate", rate).summary
+        seen = requests_seen(origin)
+    check_whole(out, files_of(files))
+    assert seen["requests"] == files
+    assert files / summary["seconds"] <= rate * 1.06  # a tenth of a second's requests may go at once
+
+
+@DEPTHS
+def test_an_origin_restarted_in_the_middle_loses_nothing_and_charges_nothing(depth, out):
+    port = free_port()
+    options = ["--files", FILES, "--lag", 5, "--page-size", 2000]
+    args = ["fetch", *QUIET, *TWO, "--connections", 16, "--pipeline", depth, "--retries", 0,
+            f"http://127.0.0.1:{port}", out]
+    with Origin(*options, port=port):
+        running = Running(*args)
+        wait_until(lambda: next(out.glob("*/*/file*"), None), "a file stored")
+    with running:
+        for _ in range(3):
+            with Origin(*options, port=port):
+                stored = len(list(out.glob("*/*")))
+                time.sleep(0.3)
+        with Origin(*options, port=port):
+            done = running.ended(code=0)
+    check_whole(out, files_of())
+    check_counts_add_up(done.summary)
+
+
+def test_an_origin_that_accepts_and_hangs_up_charges_no_file(out):
+    """As a balancer whose servers are all down does."""
+    names = catalogue.names(200)
+    files = {name: name.encode() for name in names}
+    with RawServer(files) as server:
+        for name in names:
+            server.on_file(name, b"")
+        with Running("fetch", *QUIET, "--workers", 2, "--retries", 1, server.url, out) as running:
+            wait_until(lambda: server.gets() >= 12, "a dozen unanswered requests")
+            for name in names:
+                server.on_file(name, answer(name.encode()))
+            done = running.ended(code=0)
+    assert done.summary["stored"] == 200 and dead_letters(out) == {}
+
+
+@DEPTHS
+def test_one_name_that_hangs_does_not_hold_the_end_of_the_job(depth, out):
+    names = [f"n{i}" for i in range(300)]
+    files = {name: name.encode() for name in names}
+    with RawServer(files) as server:
+        server.on_file("n150", [HANG], times=2)
+        done = fetch(server.url, out, "--workers", 2, "--pipeline", depth, "--stall-timeout", 600)
+        assert server.count("/get/n150") == 3
+    assert done.summary["stored"] == 300
+
+
+def test_names_that_hang_on_every_connection_fail_alone(out):
+    names = [f"n{i}" for i in range(100)]
+    with RawServer({name: b"x" for name in names}) as server:
+        server.on_file("n50", HANG)
+        fetch(server.url, out, "--workers", 2, "--stall-timeout", 1, "--retries", 0, code=3)
+    assert dead_letters(out)["n50"]["class"] == "stalled"
+
+
+def test_a_body_that_drips_is_given_up_and_the_others_arrive_meanwhile(out):
+    """Row 10."""
+    names = [f"n{i}" for i in range(200)]
+    with RawServer({name: b"x" * 400 for name in names}) as server:
+        for name in names[::10]:
+            server.drip(name, interval=0.2)
+        done = fetch(server.url, out, "--workers", 2, "--stall-timeout", 1.5, "--retries", 0, code=3)
+    assert done.summary["stored"] == 180
+    assert {letter["class"] for letter in dead_letters(out).values()} == {"stalled"}
+
+
+def test_every_answer_closes_its_connection(out):
+    """Row 15."""
+    files = scaled(30_000, 100_000)
+    with Origin("--files", files, "--size", 16, "--close-rate", 1) as origin:
+        summary = fetch(origin.url, out, *TWO).summary
+    assert (summary["stored"], summary["failed"]) == (files, 0)

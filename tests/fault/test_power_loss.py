@@ -1,0 +1,145 @@
+"""What a power loss leaves: the files and records that were synced, and whatever else the disk had got to."""
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from catalogue import Origin
+from command import QUIET, Running, fetch, verify
+from oracle import check_whole, files_of, requests_seen
+
+SHIM = os.environ["GIGAFETCH_SHIM"]
+FILES = 8000
+ARGS = ["--workers", 2, "--connections", 16, "--batch", 50, "--layout", "fanout"]
+
+
+def watched(boot, trace):
+    return {**os.environ, "LD_PRELOAD": SHIM, "GIGAFETCH_TRACE": str(trace), "GIGAFETCH_BOOT_ID": boot}
+
+
+def calls_of(trace):
+    """(call, path, result) in the order in which they ended."""
+    for line in Path(trace).read_text().splitlines():
+        call, path, result, *_ = line.split("\t")
+        yield call, path, result
+
+
+def lose_power(out, trace):
+    """Empties every file that was written after the last syncfs had ended, as ext4 may leave it. How many."""
+    lost, seen_sync = set(), False
+    for call, path, result in calls_of(trace):
+        if call == "syncfs" and result == "0":
+            lost, seen_sync = set(), True
+        elif call == "write" and "/.gigafetch/" not in path:
+            lost.add(path)
+    assert seen_sync
+    for path in filter(os.path.exists, lost):
+        os.truncate(path, 0)
+    return len(lost)
+
+
+class DurableLedger:
+    """Copies of the ledger as a power loss would leave it: what was written before a sync of it that ended well."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def damage(self, trace):
+        """Cuts the ledger back to its size at its last fdatasync. The trace has every write since it was made."""
+        size = durable = 0
+        for call, path, result in calls_of(trace):
+            if " -> " in path:
+                continue
+            if path.endswith("/ledger.new") or path.endswith("/ledger"):
+                if call in ("open", "openat") and path.endswith(".new"):
+                    size = 0
+                elif call == "write":
+                    size += int(result)
+                elif call == "ftruncate":
+                    raise AssertionError("not in a first run")
+                elif call == "fdatasync" and result == "0":
+                    durable = size
+        os.truncate(self.state / "ledger", durable)
+        return size, durable
+
+
+def stopped_in_the_middle(origin, out, trace, answered, durability="batch"):
+    boot = str(uuid.uuid4())
+    with Running("fetch", *QUIET, *ARGS, "--durability", durability, origin.url, out,
+                 env=watched(boot, trace)) as running:
+        while requests_seen(origin)["answered"] < answered:
+            time.sleep(0.02)
+        running.signal(signal.SIGKILL)
+        running.ended(code=-signal.SIGKILL)
+    return boot
+
+
+def test_what_was_synced_before_a_power_loss_is_not_fetched_again_and_all_else_is(out, tmp_path):
+    trace = tmp_path / "trace"
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        stopped_in_the_middle(origin, out, trace, 4000)
+        lost = lose_power(out, trace)
+        size, durable = DurableLedger(out / ".gigafetch").damage(trace)
+        assert lost > 0 and 0 < durable < size
+        before = requests_seen(origin)["requests"]
+        fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        kept = FILES - (requests_seen(origin)["requests"] - before)
+    check_whole(out, files_of(FILES))
+    assert 0 < kept <= before - lost
+    print(f"\nledger of {size} bytes, {durable} durable; {lost} files lost, {kept} of {before} kept")
+
+
+def test_after_a_reboot_only_what_a_sync_covers_counts(out, tmp_path):
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        stopped_in_the_middle(origin, out, tmp_path / "trace", 4000)
+        # The ledger is whole, but the page cache is gone: what no SYNCED covers cannot be trusted.
+        kept = fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        kept.says("started anew", "had not been synced")
+        seen = requests_seen(origin)
+    assert seen["requests"] > FILES
+    check_whole(out, files_of(FILES))
+
+
+def test_under_the_same_boot_everything_recorded_counts(out, tmp_path):
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        boot = stopped_in_the_middle(origin, out, tmp_path / "trace", 4000, durability="process")
+        done = fetch(origin.url, out, *ARGS, "--durability", "process", env=watched(boot, tmp_path / "trace2"))
+        seen = requests_seen(origin)
+    assert done.summary["resumed"] and seen["requests"] - FILES <= 2 * 4 * 50
+    check_whole(out, files_of(FILES))
+
+
+@pytest.mark.parametrize("durability", ["batch", "file"])
+def test_a_finished_job_survives_a_power_loss_whole(durability, out, tmp_path):
+    """The last sync covers the last record, and is itself on the device."""
+    trace = tmp_path / "trace"
+    with Origin("--files", 2000, "--page-size", 500, "--count") as origin:
+        fetch(origin.url, out, *ARGS, "--durability", durability, env=watched(str(uuid.uuid4()), trace))
+        size, durable = DurableLedger(out / ".gigafetch").damage(trace)
+        assert durable == size
+        again = fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        assert (again.summary["requests"], again.summary["stored"]) == (0, 2000)
+        assert requests_seen(origin)["requests"] == 2000
+        verify(origin.url, out)
+
+
+def test_a_record_says_synced_only_after_the_files_and_the_records_before_it_were(out, tmp_path):
+    """In each commit: syncfs of the output, fdatasync of the ledger, then the record, then fdatasync again."""
+    trace = tmp_path / "trace"
+    with Origin("--files", 3000, "--page-size", 500, "--lag", 5) as origin:
+        fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), trace))
+    calls = [(call, path.rsplit("/", 1)[-1]) for call, path, result in calls_of(trace)
+             if not result.startswith("E")]
+    last_file = max(i for i, (call, path) in enumerate(calls) if call == "write" and path.startswith("file"))
+    tail = [entry for entry in calls[last_file:] if entry[0] in ("syncfs", "fdatasync", "write")
+            and entry[1] != "failed.jsonl.new" and not entry[1].startswith("file")]
+    syncs = [entry for entry in tail if entry[0] != "write"]
+    assert ("syncfs", "out") in syncs, tail
+    after_syncfs = tail[tail.index(("syncfs", "out")):]
+    assert after_syncfs[-1] == ("fdatasync", "ledger"), tail
+    assert after_syncfs.index(("fdatasync", "ledger")) < len(after_syncfs) - 1, tail
+    written = [i for i, entry in enumerate(after_syncfs) if entry == ("write", "ledger")]
+    assert written and written[-1] > after_syncfs.index(("fdatasync", "ledger")), tail
