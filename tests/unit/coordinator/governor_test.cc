@@ -398,12 +398,35 @@ TEST_CASE("an origin that refuses everything for a while is asked ever less, and
   simulation.run(0, 5'000);
   simulation.change(at_random(1, 0, 20));
   simulation.run(5'000, 25'000);
+  CHECK(simulation.governor().rate() > 0);
   CHECK(simulation.governor().rate() <= 20);
   CHECK(simulation.governor().in_flight() >= 8);
   simulation.change(at_random(0, 0, 20));
   simulation.run(25'000, 40'000);
   CHECK(simulation.governor().rate() == 0);
   CHECK(simulation.good_rate(35'000, 40'000) > 5000);
+}
+
+TEST_CASE("after errors that were no fault of ours nothing is lowered for ten seconds") {
+  Simulation simulation({}, at_random(0.3, 0, 20));
+  simulation.run(0, 4'500);
+  CHECK(simulation.highest_rate() > 0);
+  simulation.change(at_random(0.8, 0, 20));
+  for (int64_t ms = 4'500; ms < 13'500; ms += 500) {
+    CHECK(simulation.governor().rate() == 0);
+    CHECK(simulation.governor().in_flight() == 128);
+    simulation.run(ms, ms + 500);
+  }
+}
+
+TEST_CASE("in flight is halved no further than to a sixteenth") {
+  Governor governor({128, 0}, at(0));
+  for (int64_t ms = 0; ms < 40'000; ms += 2'000) {
+    governor.on_answers(1000, 900, at(ms + 900));
+    governor.on_retry_after(Millis(1000), at(ms + 1000));
+    governor.tick(at(ms + 2'000));
+  }
+  CHECK(governor.in_flight() == 8);
 }
 
 TEST_CASE("a quota by the minute is learnt from the pauses") {
