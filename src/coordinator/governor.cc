@@ -24,7 +24,7 @@ constexpr double kBelowGood = 0.97;
 constexpr double kLeastRate = 1;
 constexpr double kOutageRate = 0.1;  // of the pace at which nothing was answered well
 constexpr Millis kHold{10'000}, kLongestHold{60'000};
-constexpr double kSlowGrowth = 0.02, kQuickGrowth = 0.05, kSearchGrowth = 0.1;
+constexpr double kSlowGrowth = 0.02, kQuickGrowth = 0.05, kSearchGrowth = 0.1, kGuessGrowth = 1;
 constexpr uint32_t kProbesToQuicken = 4, kProbesToSearch = 8;
 // One may have begun in the middle of the origin's.
 constexpr uint32_t kCleanToProbe = 2;
@@ -47,10 +47,10 @@ constexpr double kMost = 0.5;
 }  // namespace
 
 Governor::Governor(const Limits& limits, TimePoint now)
-    : limits_(limits),
-      floor_(std::min(limits.max_in_flight,
-                      std::max(kLeastFloor, limits.max_in_flight / kFloorDivisor))),
-      pace_{std::max(1u, limits.max_in_flight), 0},
+    : limits_{std::max(1u, limits.max_in_flight), limits.rate_cap},
+      floor_(std::min(limits_.max_in_flight,
+                      std::max(kLeastFloor, limits_.max_in_flight / kFloorDivisor))),
+      pace_{limits_.max_in_flight, 0},
       window_begin_(now),
       settling_since_(now),
       immune_until_(now),
@@ -59,7 +59,7 @@ Governor::Governor(const Limits& limits, TimePoint now)
       hold_until_(now),
       hold_for_(kHold),
       growth_(kSlowGrowth),
-      back_off_(kSlowGrowth),
+      back_off_(kQuickGrowth),
       recent_share_(kRecentAtFirst),
       asked_until_(now),
       paused_until_(now) {}
@@ -108,7 +108,9 @@ void Governor::tick(TimePoint now) {
     return restart_window(now);
   }
   const Millis length = std::max(now, paused_until_) - window_begin_;
-  if (length < kWindow || (responses_ < kFewAnswers && length < kLongWindow)) return;
+  // A few answers say nothing of a share, unless it is none, or all after which we were paused.
+  const bool few = responses_ < kFewAnswers && pushbacks_ > 0 && paused_ == Millis(0);
+  if (length < kWindow || (few && length < kLongWindow)) return;
   const Reading window = read_window(now);
   restart_window(now);
   // Silence says nothing, and a pause without a good answer before it only that we should wait.
@@ -175,7 +177,8 @@ void Governor::judge_trial(const Reading& window, bool pressed, TimePoint now) {
 }
 
 bool Governor::independent(const Reading& trial) const {
-  if (trial.paused || trial.share <= kTolerated) return false;
+  // What refuses most and says until when is no accident.
+  if (reason_.paused || trial.paused || trial.share <= kTolerated) return false;
   return trial.share > kPersistent * reason_.share || trial.good < kGoodLost * reason_.good;
 }
 
@@ -202,10 +205,11 @@ void Governor::grow(const Reading& window, TimePoint now) {
   }
   if (now < hold_until_) return;
   if (++clean_ < kCleanToProbe) return;
-  back_off_ = kSlowGrowth;
+  if (growth_ > kSearchGrowth) clean_ = 0;  // a rate must be proven before a large step
+  back_off_ = kQuickGrowth;
   if (++probes_ > kProbesToQuicken) growth_ = std::max(growth_, kQuickGrowth);
   if (probes_ > kProbesToSearch) {
-    growth_ = kSearchGrowth;
+    growth_ = std::max(growth_, kSearchGrowth);
     hold_for_ = kHold;
   }
   pace_.rate *= 1 + growth_;
@@ -222,9 +226,11 @@ void Governor::lower(const Reading& window, TimePoint now) {
   pace_.in_flight = lower_in_flight(window);
   // What was answered before a pause is a guess at what would be answered without one.
   const bool guess = before_trial_.rate <= 0 && window.paused;
-  growth_ = guess ? kQuickGrowth : std::max(kSlowGrowth, growth_ / 2);
-  hold_until_ = before_trial_.rate > 0 ? now + hold_for_ : now;
-  if (before_trial_.rate > 0) hold_for_ = std::min(2 * hold_for_, kLongestHold);
+  growth_ = guess ? kGuessGrowth : growth_ / 4;
+  const bool found = before_trial_.rate > 0 && growth_ < kSearchGrowth;
+  if (growth_ < kSearchGrowth) growth_ = kSlowGrowth;
+  hold_until_ = found ? now + hold_for_ : now;
+  if (found) hold_for_ = std::min(2 * hold_for_, kLongestHold);
   clean_ = probes_ = unused_windows_ = 0;
   // A pause has settled everything.
   state_ = window.paused ? State::trial : State::settling;
@@ -235,8 +241,8 @@ double Governor::lower_rate(const Reading& window) {
   if (pace_.rate <= 0) return kBelowGood * reason_.good;
   // Not what was answered: of a window that began well, part was told of before it.
   if (!window.paused) return kBelowGood * pace_.rate * (1 - window.share);
-  const double back = std::max(back_off_, growth_);
-  back_off_ = std::min(kMostBackOff, 2 * back);
+  const double back = std::max(back_off_, growth_ / (1 + growth_));
+  back_off_ = std::min(kMostBackOff, 2 * back_off_);
   return pace_.rate * (1 - back);
 }
 

@@ -22,6 +22,8 @@
 // hold an origin that counts requests a second and answers quickly, hence the rate: set a little
 // below what was answered well, held there a while, then probed upwards, and dropped once it no
 // longer binds. The hold is what CUBIC's plateau is for (RFC 9438): an overshoot may cost a pause.
+// Where the first good rate is known from pauses only, it is a guess from below, and is doubled
+// until it proves too much (a slow start, as Jacobson's).
 //
 // A Retry-After pauses the job only while the origin refuses most of what it is asked.
 #pragma once

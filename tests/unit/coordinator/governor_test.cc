@@ -240,7 +240,7 @@ constexpr int64_t kWarm = 3'000, kEnd = 60'000;
 
 // Holds `good_rate` a second at both depths; 0: what is answered well without a governor.
 void holds(const std::string& what, const std::function<Origin()>& origin, double good_rate,
-           Simulation::Shape shape = {}) {
+           Simulation::Shape shape = {}, int64_t warm = kWarm) {
   for (const uint32_t depth : {1u, 16u}) {
     shape.depth = depth;
     Simulation simulation(shape, origin());
@@ -251,10 +251,10 @@ void holds(const std::string& what, const std::function<Origin()>& origin, doubl
       free.governed = false;
       Simulation unthrottled(free, origin());
       unthrottled.run(0, kEnd);
-      could = unthrottled.good_rate(kWarm, kEnd);
+      could = unthrottled.good_rate(warm, kEnd);
     }
-    const double held = simulation.good_rate(kWarm, kEnd) / could;
-    const double first = simulation.good_rate(kWarm, kWarm + 15'000) / could;
+    const double held = simulation.good_rate(warm, kEnd) / could;
+    const double first = simulation.good_rate(warm, warm + 15'000) / could;
     INFO(what << ", depth " << depth << ": held " << held << ", in the first 15 s " << first
               << ", pushbacks " << simulation.pushback_share() << ", paused "
               << simulation.paused_ms() << " ms, least in flight " << simulation.least_in_flight()
@@ -292,6 +292,19 @@ TEST_CASE("a fixed window with Retry-After is held") {
   slow.speed = 1;
   holds(
       "window, slow client", [=] { return fixed_window(1800, 0, true, 0); }, 1800, slow);
+}
+
+TEST_CASE("a token bucket with Retry-After is held once its rate is found") {
+  for (const uint32_t latency : {0u, 20u}) {
+    const auto origin = [=] {
+      return [bucket = token_bucket(1000, 50, latency)](double now) mutable {
+        Answer answer = bucket(now);
+        if (!answer.good) answer.retry_after = 1000;
+        return answer;
+      };
+    };
+    holds("bucket with Retry-After", origin, 1000, {}, 15'000);
+  }
 }
 
 TEST_CASE("a smooth limiter is held") {
@@ -385,12 +398,35 @@ TEST_CASE("an origin that refuses everything for a while is asked ever less, and
   simulation.run(0, 5'000);
   simulation.change(at_random(1, 0, 20));
   simulation.run(5'000, 25'000);
+  CHECK(simulation.governor().rate() > 0);
   CHECK(simulation.governor().rate() <= 20);
   CHECK(simulation.governor().in_flight() >= 8);
   simulation.change(at_random(0, 0, 20));
   simulation.run(25'000, 40'000);
   CHECK(simulation.governor().rate() == 0);
   CHECK(simulation.good_rate(35'000, 40'000) > 5000);
+}
+
+TEST_CASE("after errors that were no fault of ours nothing is lowered for ten seconds") {
+  Simulation simulation({}, at_random(0.3, 0, 20));
+  simulation.run(0, 4'500);
+  CHECK(simulation.highest_rate() > 0);
+  simulation.change(at_random(0.8, 0, 20));
+  for (int64_t ms = 4'500; ms < 13'500; ms += 500) {
+    CHECK(simulation.governor().rate() == 0);
+    CHECK(simulation.governor().in_flight() == 128);
+    simulation.run(ms, ms + 500);
+  }
+}
+
+TEST_CASE("in flight is halved no further than to a sixteenth") {
+  Governor governor({128, 0}, at(0));
+  for (int64_t ms = 0; ms < 40'000; ms += 2'000) {
+    governor.on_answers(1000, 900, at(ms + 900));
+    governor.on_retry_after(Millis(1000), at(ms + 1000));
+    governor.tick(at(ms + 2'000));
+  }
+  CHECK(governor.in_flight() == 8);
 }
 
 TEST_CASE("a quota by the minute is learnt from the pauses") {
@@ -415,6 +451,7 @@ TEST_CASE("a job of one request at a time stays one") {
   simulation.run(0, 20'000);
   CHECK(simulation.governor().in_flight() == 1);
   CHECK(simulation.good_rate(3'000, 20'000) > 80);
+  CHECK(Governor({0, 0}, at(0)).in_flight() == 1);
 }
 
 TEST_CASE("a Retry-After pauses the job while most answers are refusals") {
