@@ -27,6 +27,12 @@ class RateLimit {
     filled_ = now;
   }
 
+  // Nothing is to be sent before `until`: what has gathered is gone, and more gathers only then.
+  void hold_until(TimePoint until) {
+    tokens_ = 0;
+    filled_ = until;
+  }
+
   // Takes one request's worth; false when none is left at `now`.
   bool take(TimePoint now) {
     if (per_second_ <= 0) return true;
@@ -43,6 +49,7 @@ class RateLimit {
 
  private:
   void refill(TimePoint now) {
+    if (now <= filled_) return;
     tokens_ = std::min(burst_, tokens_ + per_second_ * seconds_between(filled_, now));
     filled_ = now;
   }

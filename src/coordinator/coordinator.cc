@@ -257,17 +257,13 @@ class Coordinator final : private Lister::Client,
     finish(all_stored ? ExitStatus::complete : ExitStatus::failures, "");
   }
 
-  // At the end come the names that had failed for a passing reason: once more. False when there are
+  // At the end come the names that had failed in earlier runs, for a passing reason: once more. False when there are
   // none (left).
   bool queue_failures() {
     store::Ledger* const ledger = books_->ledger();
     if (ledger == nullptr || finished_) return false;
-    // Who wants no retries gets none of this run's failures tried again.
-    if (!retry_limit_) {
-      retry_limit_ = settings_.listing.retries > 0 ? ledger->log_end() : log_end_at_start_;
-    }
     Result<std::optional<store::Ledger::RetryPlan>> retry =
-        ledger->plan_retry(settings_.retry_failed, *retry_limit_, kRetryPageNames);
+        ledger->plan_retry(settings_.retry_failed, log_end_at_start_, kRetryPageNames);
     if (!retry) return give_up(retry.failure().text), true;
     if (!*retry) return false;
     const uint64_t number = ledger->add_retry_page((*retry)->range, (*retry)->names);
@@ -412,11 +408,10 @@ class Coordinator final : private Lister::Client,
   }
 
   void on_outcome(WorkerLink& link, const wire::Outcome& outcome) override {
-    if (!outcome.stored.empty()) failing_.on_success();
     if (!plan_.settle(link.holder(), outcome, *this)) {
       return link.refuse("it reported on names that it does not hold");
     }
-    if (failing_.reached()) return give_up(failing_.text());
+    if (failing_.reached(loop_.now())) return give_up(failing_.text());
     if (++unwritten_ >= settings_.workers) {
       write_books();
     } else if (!write_timer_.active()) {
@@ -448,13 +443,13 @@ class Coordinator final : private Lister::Client,
   void on_pulse(const wire::Pulse& pulse) override {
     if (!pulse.trouble.empty()) watch_.trouble(pulse.trouble);
     if (pulse.retry_after_ms > 0) pacer_.on_retry_after(Millis(pulse.retry_after_ms));
-    if (failing_.reached()) give_up(failing_.text());
+    if (failing_.reached(loop_.now())) give_up(failing_.text());
   }
 
   void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now) override {
     if (now.responses + now.received > before.responses + before.received) watch_.alive();
     pacer_.on_counters(before, now);
-    failing_.on_counters(before, now);
+    failing_.on_counters(before, now, loop_.now());
   }
 
   void on_fatal(const WorkerLink& link, const std::string& text) override {
@@ -522,8 +517,7 @@ class Coordinator final : private Lister::Client,
   WaitMeter wait_meter_;
   uint64_t fetched_ = 0;    // files stored since this process began
   uint32_t unwritten_ = 0;  // outcomes since the books were written
-  uint64_t log_end_at_start_ = 0;
-  std::optional<uint64_t> retry_limit_;  // failures behind it are of the last retries
+  uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
   std::deque<uint64_t> visits_;          // numbers of the pages that the lister visits again
   bool listing_over_ = false;            // no page behind the frontier is wanted
   bool holding_ = false;                 // nothing is handed out yet

@@ -1,12 +1,14 @@
 // FailingAnswers: how many answers in a row had one failing status, over all workers. Pure.
 //
-// A thousand of them, with nothing stored in between, end the run: the service is ill, or wants
-// something else of us, and every further request would only add to the failures.
+// A thousand of them end the run: the service is ill, or wants something else of us, and every further
+// request would only add to the failures. An origin that asks for less (429, 503) may refuse a
+// thousand at once, before it is asked for less: that must also have lasted.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "base/clock.h"
 #include "wire/messages.h"
 
 namespace gigafetch::coordinator {
@@ -14,20 +16,23 @@ namespace gigafetch::coordinator {
 class FailingAnswers {
  public:
   static constexpr uint64_t kMost = 1000;
+  static constexpr Millis kPushbackPatience{10'000};
 
-  // Something was stored.
-  void on_success() { count_ = 0; }
   // What a worker counts has grown.
-  void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now) {
-    const uint64_t failing = now.failing - before.failing;
-    const bool others = now.responses - before.responses > failing;
-    if (others || (failing > 0 && now.failing_status != status_)) count_ = 0;
-    if (failing == 0) return;
+  void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now,
+                   TimePoint time) {
+    const uint64_t responses = now.responses - before.responses;
+    if (responses == 0) return;
+    const bool nothing_else = now.failing >= responses && now.failing_status == status_;
+    if (!nothing_else) since_ = time;
+    count_ = nothing_else ? count_ + responses : now.failing;
     status_ = now.failing_status;
-    count_ += failing;
   }
 
-  bool reached() const { return count_ >= kMost; }
+  bool reached(TimePoint time) const {
+    const bool pushback = status_ == 429 || status_ == 503;
+    return count_ >= kMost && (!pushback || time - since_ >= kPushbackPatience);
+  }
   // What to tell the operator.
   std::string text() const {
     return fmt::format(
@@ -38,6 +43,7 @@ class FailingAnswers {
  private:
   uint64_t count_ = 0;
   uint16_t status_ = 0;
+  TimePoint since_;  // when the first of them came
 };
 
 }  // namespace gigafetch::coordinator

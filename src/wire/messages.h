@@ -56,8 +56,9 @@ struct WorkerCounters {
   uint64_t responses = 0;       // whole responses of any status
   uint64_t received = 0;        // bytes of their bodies, and of those under way
   uint64_t pushbacks = 0;       // of the responses, those that asked for less: 429 and 503
-  uint64_t failing = 0;         // of the responses, those with a status that is not 200
-  uint16_t failing_status = 0;  // of the last of them
+  // Not cumulative: the latest responses in a row that had one status, which is not 200.
+  uint64_t failing = 0;
+  uint16_t failing_status = 0;
   bool operator==(const WorkerCounters&) const = default;
 };
 

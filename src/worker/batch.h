@@ -29,6 +29,9 @@ class Batch {
 
   // Whether another worker has waited for these names already: see wire::BatchView.
   bool is_patient() const { return patient_; }
+  // Attempts that its names have had elsewhere.
+  uint16_t earlier_attempts() const { return earlier_attempts_; }
+  void set_earlier_attempts(uint16_t attempts) { earlier_attempts_ = attempts; }
 
   // Each name has been taken to be sent, at least once.
   bool all_begun() const { return all_begun_; }
@@ -56,6 +59,7 @@ class Batch {
   uint64_t lease_;
   uint32_t count_;
   bool patient_;
+  uint16_t earlier_attempts_ = 0;
   bool all_begun_ = false;
   std::vector<uint32_t> segment_ends_;  // index behind each segment's names
   std::string names_;
@@ -74,9 +78,9 @@ struct Task {
   Batch* batch = nullptr;
   uint32_t index = 0;
   uint16_t attempts = 0;  // charged so far
-  bool replayed = false;   // was sent again once because a reused connection had ended
-  bool moved = false;      // was taken from a connection that kept it waiting, uncharged
-  uint16_t pushbacks = 0;  // answers that asked for less, uncharged
+  bool replayed = false;  // was sent again once because a reused connection had ended
+  bool unanswered = false;  // a fresh connection has ended before its answer, uncharged
+  bool moved = false;     // was taken from a connection that kept it waiting
 
   std::string_view name() const { return batch->name(index); }
   bool is_patient() const { return batch->is_patient(); }

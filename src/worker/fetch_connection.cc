@@ -96,6 +96,7 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
 
 bool FetchConnection::on_body(std::string_view piece) {
   owner_.on_received(piece.size());
+  drip_bytes_ += piece.size();
   body_bytes_ += piece.size();
   if (verdict_ == Verdict::discarding) return body_bytes_ <= kMaxDiscard;
   if (body_bytes_ > max_file_size_) {
@@ -290,9 +291,24 @@ void FetchConnection::give_up_stalled() {
   connection_.close();
   if (!was_open) return owner_.on_connect_failed(*this, UV_ETIMEDOUT);
   owner_.on_doubt();
-  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds");
+  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");
   give_back_rest();
   owner_.on_disconnected(*this);
+}
+
+bool FetchConnection::drips(TimePoint now, Millis period, uint64_t least_per_second) {
+  // Between two answers, and before the first byte of one, the origin may think as long as it likes.
+  if (verdict_ == Verdict::waiting) {
+    drip_since_ = now;
+    drip_bytes_ = 0;
+    return false;
+  }
+  if (now - drip_since_ < period) return false;
+  const double least = static_cast<double>(least_per_second) * seconds_between(drip_since_, now);
+  const bool slow = static_cast<double>(drip_bytes_) < least;
+  drip_since_ = now;
+  drip_bytes_ = 0;
+  return slow;
 }
 
 void FetchConnection::give_up_waiting() {

@@ -53,7 +53,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
     // A connection ended before it brought any answer. Whether the file is to blame; else the origin
     // is away.
-    virtual bool blames_file(const Task& task) = 0;
+    virtual bool blames_file(Task& task) = 0;
     // It kept the connection waiting for too long for now: to another one, or another worker.
     virtual void gave_up_waiting(Task task) = 0;
     // Never begun: to be sent again, elsewhere.
@@ -98,6 +98,10 @@ class FetchConnection final : private net::HttpConnection::Handler {
   uint64_t sent() const { return connection_.sent() + unsent_; }
   uint64_t responses() const { return connection_.responses(); }
   TimePoint last_activity() const { return connection_.last_activity(); }
+  // Whether over the last `period`, or longer, bytes of answers have come more slowly than
+  // `least_per_second`. To be asked now and then while something is in flight: periods are measured
+  // from one call to the next.
+  bool drips(TimePoint now, Millis period, uint64_t least_per_second);
 
  private:
   void on_open() override;
@@ -134,6 +138,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
   std::string requests_;  // bytes not yet sent
   uint32_t unsent_ = 0;   // requests in them
   TimePoint waiting_since_;  // for the oldest in flight
+  TimePoint drip_since_;     // when the present measure of drips() began
+  uint64_t drip_bytes_ = 0;  // received since
 
   Verdict verdict_ = Verdict::waiting;
   int status_ = 0;

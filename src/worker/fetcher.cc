@@ -19,11 +19,15 @@ constexpr uint32_t kTriesPerLookup = 8;
 constexpr uint64_t kPutOffsPerWarning = 1000;
 // The wait when this host's own descriptors or ports ran out.
 constexpr Millis kShortWait{100};
-// A 429 or 503 charges no attempt while so large a share of the recent answers are such: then it is
-// about the origin, not about the file. But not for ever.
-constexpr double kPushedBack = 0.25;
-constexpr double kShareGain = 1.0 / 32;
-constexpr uint32_t kPushbacksPerAttempt = 4;
+// A body that comes more slowly than this, over --stall-timeout, counts as stalled: a byte now and
+// then must not hold a connection for ever.
+constexpr uint64_t kLeastBytesPerSecond = 16;
+// As long as most of the names that had failed arrive in the end, failures are chance, or about the
+// origin, and not about the file: so many times the tries are allowed then. A file that always fails
+// changes nothing for itself.
+constexpr double kMostRecover = 0.5;
+constexpr double kRecoveryGain = 1.0 / 16;
+constexpr uint32_t kPatience = 4;
 // Connections that end unanswered are charged to their files when no more names than this are left:
 // then it may well be the names.
 constexpr size_t kFewNames = 16;
@@ -32,6 +36,9 @@ constexpr size_t kFewNames = 16;
 constexpr double kTailFactor = 32;
 constexpr Millis kShortestTailPatience{1000};
 constexpr size_t kStalledShare = 4;
+// A name is given up early once on one connection, and once more to be released to another worker.
+// Each costs one of its tries, but never the last one, which has all of --stall-timeout.
+constexpr uint32_t kEarlyGiveUps = 2;
 constexpr double kAnswerGain = 1.0 / 64;
 
 bool asks_for_less(int status) {
@@ -92,6 +99,9 @@ void Fetcher::resolve() {
 
 void Fetcher::add(Batch& batch) {
   open_tasks_ += batch.count();
+  if (batch.is_patient()) {
+    batch.set_earlier_attempts(static_cast<uint16_t>(std::min(kEarlyGiveUps, settings_.retries)));
+  }
   queue_.add(batch);
   pump();
 }
@@ -205,7 +215,10 @@ void Fetcher::set_pace(const wire::Pace& pace) {
   const TimePoint now = loop_.now();
   max_in_flight_ = pace.in_flight;
   rate_limit_.set(pace.rate, now);
-  paused_until_ = std::max(paused_until_, now + Millis(pace.pause_ms));
+  if (pace.pause_ms > 0) {
+    paused_until_ = std::max(paused_until_, now + Millis(pace.pause_ms));
+    rate_limit_.hold_until(paused_until_);
+  }
   if (state_ == State::running) pump();
 }
 
@@ -233,18 +246,18 @@ void Fetcher::on_response(int status, Millis waited) {
   unanswered_ = 0;
   depth_.on_response();
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
-  const bool pushed_back = asks_for_less(status);
-  push_share_ += ((pushed_back ? 1 : 0) - push_share_) * kShareGain;
+  if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
   counters_.failing_status = static_cast<uint16_t>(status);
-  if (pushed_back) ++counters_.pushbacks;
+  if (asks_for_less(status)) ++counters_.pushbacks;
 }
 
 void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& content) {
   --in_flight_;
   if (state_ == State::stopped) return;
   --open_tasks_;
+  if (task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
   client_.on_stored(task, bytes, content);
 }
 
@@ -260,34 +273,27 @@ void Fetcher::fail(const Task& task, FileFailure failure) {
   client_.on_failed(task, std::move(failure));
 }
 
-// Whether the failure counts against the file's tries.
-bool Fetcher::is_charged(const Task& task, const FileFailure& failure) const {
-  const bool pushed_back =
-      failure.cause == FailureClass::http_status && asks_for_less(failure.status);
-  if (!pushed_back || push_share_ < kPushedBack) return true;
-  return task.pushbacks >= kPushbacksPerAttempt * (settings_.retries + 1);
+uint32_t Fetcher::tries_allowed() const {
+  const uint32_t tries = settings_.retries + 1;
+  return recovery_ >= kMostRecover ? kPatience * tries : tries;
 }
 
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   --in_flight_;
   if (state_ == State::stopped) return;
+  ++task.attempts;
   task.replayed = false;
-  if (is_charged(task, failure)) {
-    ++task.attempts;
-  } else {
-    ++task.pushbacks;
-  }
-  const uint32_t tries = uint32_t{task.attempts} + task.pushbacks;
-  failure.attempts = static_cast<uint16_t>(tries);
-  const bool pushed_back =
-      failure.cause == FailureClass::http_status && asks_for_less(failure.status);
-  if (pushed_back) {
+  failure.attempts = task.attempts;
+  if (failure.cause == FailureClass::http_status && asks_for_less(failure.status)) {
     retry_after_ = std::max(retry_after_, at_least);
     client_.on_pushback();
   }
-  if (task.attempts > settings_.retries) return fail(task, std::move(failure));
+  if (task.attempts >= tries_allowed()) {
+    recovery_ -= recovery_ * kRecoveryGain;
+    return fail(task, std::move(failure));
+  }
   ++counters_.retries;
-  const Millis wait = at_least + retry_backoff_.delay(tries, random_);
+  const Millis wait = at_least + retry_backoff_.delay(task.attempts, random_);
   queue_.put_back_at(task, loop_.now() + wait);
   arm_wake_timer();
 }
@@ -298,11 +304,14 @@ void Fetcher::give_back(const Task& task) {
 }
 
 // A file that makes its server drop the connection looks like an origin that is away and still
-// accepts. It is the file when others were answered since the last time, or when hardly any are left.
-bool Fetcher::blames_file(const Task&) {
+// accepts, or is being started anew. It is the file when it happens to it again while others are
+// answered, or when hardly any are left.
+bool Fetcher::blames_file(Task& task) {
   const bool answered = unanswered_at_ != counters_.responses;
   unanswered_at_ = counters_.responses;
-  if (state_ != State::running || answered || open_tasks_ <= kFewNames) return true;
+  const bool first = !std::exchange(task.unanswered, true);
+  if (state_ != State::running || open_tasks_ <= kFewNames) return true;
+  if (answered) return !first;
   hold_connecting("the origin accepts connections and ends them unanswered",
                   away_backoff_.delay(++unanswered_, random_));
   return false;
@@ -312,11 +321,9 @@ bool Fetcher::blames_file(const Task&) {
 void Fetcher::gave_up_waiting(Task task) {
   --in_flight_;
   if (state_ != State::running) return queue_.put_back(task);
-  if (!task.moved) {
-    task.moved = true;
-    ++counters_.retries;
-    return queue_.put_back(task);
-  }
+  ++task.attempts;
+  ++counters_.retries;
+  if (!std::exchange(task.moved, true)) return queue_.put_back(task);
   --open_tasks_;
   client_.on_released(task);
 }
@@ -341,7 +348,10 @@ void Fetcher::sweep(TimePoint since) {
     const bool open = connection->is_open();
     if (open && connection->in_flight() == 0) continue;
     const Millis patience = open ? settings_.stall_timeout : settings_.connect_timeout;
-    if (connection->last_activity() + patience <= since) connection->give_up_stalled();
+    const bool silent = connection->last_activity() + patience <= since;
+    if (silent || (open && connection->drips(since, patience, kLeastBytesPerSecond))) {
+      connection->give_up_stalled();
+    }
   }
   if (state_ == State::running) sweep_tail(since);
 }
@@ -351,13 +361,18 @@ Millis Fetcher::tail_patience() const {
   return std::min(std::max(usual, kShortestTailPatience), settings_.stall_timeout / 2);
 }
 
+bool Fetcher::may_give_up_early(const Task& task) const {
+  return !task.is_patient() && task.attempts < settings_.retries;
+}
+
 // Gives up waiting early where that holds the others up: at the end of what there is to send, or when
 // many connections wait.
 void Fetcher::sweep_tail(TimePoint since) {
   const Millis patience = tail_patience();
   std::vector<FetchConnection*> waiting;
   for (const auto& connection : connections_) {
-    if (connection->is_open() && connection->in_flight() > 0 && !connection->oldest().is_patient() &&
+    if (connection->is_open() && connection->in_flight() > 0 &&
+        may_give_up_early(connection->oldest()) &&
         connection->last_activity() + patience <= since) {
       waiting.push_back(connection.get());
     }

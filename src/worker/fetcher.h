@@ -75,7 +75,7 @@ class Fetcher final : private FetchConnection::Owner {
   void stored(const Task& task, uint64_t bytes, const store::Hash128& content) override;
   void failed(const Task& task, FileFailure failure) override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
-  bool blames_file(const Task& task) override;
+  bool blames_file(Task& task) override;
   void gave_up_waiting(Task task) override;
   void give_back(const Task& task) override;
   void put_off(const Task& task, std::string_view why) override;
@@ -89,12 +89,13 @@ class Fetcher final : private FetchConnection::Owner {
   void send_task(FetchConnection& connection, const Task& task);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);
-  bool is_charged(const Task& task, const FileFailure& failure) const;
+  uint32_t tries_allowed() const;
   size_t room() const;
   bool is_paused() const { return paused_until_ > loop_.now(); }
   void sweep(TimePoint since);
   void sweep_tail(TimePoint since);
   Millis tail_patience() const;
+  bool may_give_up_early(const Task& task) const;
   void check_drained();
 
   // running: sends what there is. draining: sends nothing new. stopped: does nothing.
@@ -124,7 +125,7 @@ class Fetcher final : private FetchConnection::Owner {
   size_t max_in_flight_;  // the coordinator's word
   TimePoint paused_until_;
   Millis retry_after_{0};
-  double push_share_ = 0;      // of the recent responses, those that asked for less
+  double recovery_ = 0;        // of the recent names that had failed, those that arrived in the end
   double answer_millis_ = 0;   // how long an answer takes, a moving mean
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
   uint32_t unanswered_ = 0;     // connections that did so, in a row

@@ -27,7 +27,7 @@ std::optional<Task> TaskQueue::take(TimePoint now, bool fresh_connection) {
   }
   if (fresh_.empty()) return std::nullopt;
   Fresh& fresh = fresh_.front();
-  const Task task{fresh.batch, fresh.next++};
+  const Task task{fresh.batch, fresh.next++, fresh.batch->earlier_attempts()};
   if (fresh.next == fresh.batch->count()) {
     fresh.batch->set_all_begun();
     fresh_.pop_front();

@@ -1,6 +1,6 @@
 """A scriptable HTTP/1.1 server, for answers that no decent server gives. It understands pipelining.
 
-An answer is a list of steps: bytes to send as they are, or FIN, RST or HANG. Requests for one target get
+An answer is a list of steps: bytes to send as they are, seconds to wait (a float), or FIN, RST or HANG. Requests for one target get
 its answers in turn, and the last of them from then on. What has no script is answered from `files`
 (name to body) and `pages` (marker to JSON, None for the first), else with 404.
 """
@@ -142,6 +142,8 @@ class RawServer:
             if isinstance(step, bytes):
                 writer.write(step)
                 await writer.drain()
+            elif isinstance(step, float):
+                await asyncio.sleep(step)
             elif step is RST:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -33,7 +33,7 @@ def finishes(server, out):
 @pytest.mark.parametrize("error, words", [("EIO", "Input/output error"), ("ENOSPC", "No space left")])
 def test_a_failed_sync_of_the_file_system_is_no_success(error, words, server, out):
     done = fetch(server.url, out, "--workers", 2, code=1, **failing("syncfs", error))
-    done.says("cannot sync", words, "may be lost")
+    done.says("cannot sync", words, "fetched again by the next run")
     assert done.summary["exit"] == 1
     finishes(server, out)
 

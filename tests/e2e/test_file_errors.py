@@ -126,9 +126,8 @@ def test_a_thousand_failing_answers_in_a_row_end_the_run_with_their_status(retri
     with RawServer({}, {None: page(names)}) as server:
         with_scripts(server, {name: answer(b"", "503 Busy", "Retry-After: 0") for name in names})
         done = fetch(server.url, out, "--workers", 2, "--pipeline", 8, "--batch", 100, "--retries", retries, code=1)
-        assert server.gets() < 2900 * (retries + 1)
+        assert 1000 <= server.gets() < 2900 * (retries + 1)
     done.says("answers in a row had status 503", "same command again")
-    assert len(dead_letters(out)) * (retries + 1) >= 1000
 
 
 # Answered badly once (or more), then well.

@@ -93,7 +93,7 @@ def test_one_name_that_hangs_does_not_hold_the_end_of_the_job(depth, out):
     names = [f"n{i}" for i in range(300)]
     files = {name: name.encode() for name in names}
     with RawServer(files) as server:
-        server.on_file("n150", [HANG], times=2)
+        server.on_file("n150", HANG, HANG, answer(b"n150"))
         done = fetch(server.url, out, "--workers", 2, "--pipeline", depth, "--stall-timeout", 600)
         assert server.count("/get/n150") == 3
     assert done.summary["stored"] == 300
@@ -110,9 +110,11 @@ def test_names_that_hang_on_every_connection_fail_alone(out):
 def test_a_body_that_drips_is_given_up_and_the_others_arrive_meanwhile(out):
     """Row 10."""
     names = [f"n{i}" for i in range(200)]
-    with RawServer({name: b"x" * 400 for name in names}) as server:
+    body = b"x" * 400
+    head, drops = answer(body)[:-len(body)], [part for byte in body for part in (0.2, bytes([byte]))]
+    with RawServer({name: body for name in names}) as server:
         for name in names[::10]:
-            server.drip(name, interval=0.2)
+            server.on_file(name, [head, *drops])
         done = fetch(server.url, out, "--workers", 2, "--stall-timeout", 1.5, "--retries", 0, code=3)
     assert done.summary["stored"] == 180
     assert {letter["class"] for letter in dead_letters(out).values()} == {"stalled"}
