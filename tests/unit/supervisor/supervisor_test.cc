@@ -310,7 +310,7 @@ TEST_CASE("a run whose coordinators all fall silent ends with that reason") {
 
 TEST_CASE("a supervisor that was away itself accuses nobody") {
   Trial trial;
-  trial.job.coordinator_patience = Millis(400);
+  trial.job.coordinator_patience = Millis(1'000);
   bool both = false;
   SUBCASE("alone") {}
   SUBCASE("the coordinator too") {
@@ -322,6 +322,7 @@ TEST_CASE("a supervisor that was away itself accuses nobody") {
     in_the_background([=] {
       rest(1'500);
       ::kill(supervisor, SIGCONT);
+      rest(200);  // in which it could judge
       ::kill(self, SIGCONT);
     });
     ::kill(supervisor, SIGSTOP);
