@@ -155,7 +155,8 @@ int ResponseParser::on_name_complete() {
   if (++fields_ > kMaxHeadFields) {
     return refuse(ResponseFault::head_limit, "more than 100 header fields");
   }
-  if (!in_head_) return HPE_OK;  // a trailer: nothing in it may change what the head said
+  // A trailer: nothing in it may change what the head said. (llhttp lets it end the connection.)
+  if (!in_head_) return HPE_OK;
   const std::string_view name(name_, name_length_);
   // By length first: the common fields are told apart without comparing their bytes.
   switch (name.size()) {

@@ -66,7 +66,8 @@ class ResponseParser {
     virtual bool on_head(const ResponseHead& head) = 0;
     // A piece of the body; the view is into the bytes given to feed(). False as above.
     virtual bool on_body(std::string_view piece) = 0;
-    // The response is whole.
+    // The response is whole. `keep_alive` is what its head said, unless a trailer has called the
+    // connection's state into doubt: then it is false.
     virtual Next on_complete(bool keep_alive) = 0;
   };
 

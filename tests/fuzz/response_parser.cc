@@ -73,7 +73,7 @@ class Connection final : private ResponseParser::Handler {
   ResponseParser::Next on_complete(bool keep_alive) override {
     require(in_body_, "what completes had a head");
     require(!head_.has_length || body_ == head_.length, "a body is as long as its head says");
-    require(keep_alive == head_.keep_alive, "head and end agree on whether the connection stays");
+    require(!keep_alive || head_.keep_alive, "what the head did not keep is not kept at the end");
     in_body_ = false;
     --outstanding_;
     events_ += "\ncomplete";

@@ -320,6 +320,19 @@ TEST_CASE("a trailer does not change what the head said") {
                          "head 200 keep length=2", "body hi", "complete keep"});
 }
 
+TEST_CASE("a trailer about the connection or the framing ends the connection, and never keeps it") {
+  for (const std::string& trailer : Strings{"Connection: close\r\n", "Transfer-Encoding: gzip\r\n",
+                                            "Transfer-Encoding: x, y\r\n"}) {
+    CAPTURE(trailer);
+    CHECK(events_in_every_split(kChunkedHead + "2\r\nhi\r\n0\r\n" + trailer + "\r\n", 2) ==
+          Events{"head 200 keep", "body hi", "complete close", "fault handler-stop"});
+  }
+  CHECK(events_in_every_split(kOk + "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                    "2\r\nhi\r\n0\r\nConnection: keep-alive\r\n\r\n",
+                              2) ==
+        Events{"head 200 close", "body hi", "complete close", "fault handler-stop"});
+}
+
 TEST_CASE("bytes behind the last expected response are stray") {
   for (const std::string& stray : Strings{"\r\n", "\n", "\r", " ", "\0"s, "H", "hi", kOk + kHi, kOk,
                                           "HTTP/1.1 100 C\r\n\r\n"s}) {
