@@ -100,7 +100,10 @@ Result<void> SyncJob::run() const {
   if (new_base.empty()) return {};
   if (Result<void> kept = append_to_archive(state_fd, archive_offset, archive); !kept) return kept;
   Result<UniqueFd> made = write_new_file(state_fd, new_base);
-  return made ? Result<void>() : Result<void>(std::move(made).failure());
+  if (!made) return std::move(made).failure();
+  // The archive's name, too, must be there before a ledger that counts on it.
+  if (::fsync(state_fd) != 0) return errno_error(errno, "cannot sync the state folder");
+  return {};
 }
 
 // --- opening ---
@@ -114,7 +117,7 @@ Ledger::Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures
       run_id_(run_id),
       boot_id_(std::move(boot_id)),
       size_(image_.size),
-      covered_(image_.rebooted ? image_.size : image_.base_end) {}
+      covered_(image_.synced) {}
 
 Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
   Result<uint64_t> job_id = random_id(), run_id = random_id();
@@ -126,16 +129,17 @@ Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
       base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
   Result<UniqueFd> fd = write_new_file(state_fd, bytes);
   if (!fd) return std::move(fd).failure();
-  if (::renameat(state_fd, kNewFile, state_fd, kFile) != 0 || ::fsync(state_fd) != 0) {
+  if (::renameat(state_fd, kNewFile, state_fd, kFile) != 0) {
     return errno_error(errno, "cannot put the ledger in place");
   }
   Result<FailureLog> failures = FailureLog::create(state_fd, *job_id);
   if (!failures) return std::move(failures).failure();
+  if (::fsync(state_fd) != 0) return errno_error(errno, "cannot sync the state folder");
   LedgerImage image;
   image.job_id = *job_id;
   image.identity = identity;
   image.boot_id = *boot_id;
-  image.base_end = image.size = bytes.size();
+  image.base_end = image.synced = image.size = bytes.size();
   return Ledger(state_fd, std::move(image), std::move(fd).value(), std::move(failures).value(),
                 *run_id, std::move(boot_id).value());
 }
@@ -169,7 +173,9 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   if (!boot_id) return std::move(boot_id).failure();
   UniqueFd fd(::openat(state_fd, kFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return errno_error(errno, "cannot open the ledger");
-  if (image.cut > 0 && ::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0) {
+  // Synced, so that what is cut cannot come back behind what is written now.
+  if (image.cut > 0 && (::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0 ||
+                        ::fdatasync(fd.get()) != 0)) {
     return errno_error(errno, "cannot cut the ledger");
   }
   Result<FailureLog> failures =

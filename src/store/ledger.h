@@ -88,7 +88,7 @@ class Ledger {
   // Replaces whatever is there with the ledger of a new job, and syncs it.
   static Result<Ledger> create(int state_fd, const JobIdentity& identity);
   // Opens the one that is there to write to it; nullopt when there is none. `repair`: see
-  // recover_ledger, and so for the failures.
+  // recover_ledger.
   static Result<std::optional<Ledger>> open(int state_fd, bool repair);
   // Only looks; nothing is changed.
   static Result<std::optional<LedgerImage>> read(int state_fd, bool repair = false);

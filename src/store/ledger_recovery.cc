@@ -211,14 +211,14 @@ Result<LedgerImage> recover_ledger(std::string_view file, std::string_view boot_
     image.repaired = was_synced;
     image.lost_files = lost_files;
   }
+  image.synced = walk.synced();
   image.rebooted = image.boot_id != boot_id;
   if (image.rebooted) {
-    const uint64_t trusted = walk.synced();
     const uint64_t stored = image.state.totals().stored;
     LedgerImage covered;
     Walk again(file);
     again.read_base(covered);
-    again.read_rest(covered, trusted);
+    again.read_rest(covered, image.synced);
     image.state = std::move(covered.state);
     image.size = again.at();
     image.lost_files += stored - std::min(stored, image.state.totals().stored);

@@ -37,6 +37,7 @@ struct LedgerImage {
   uint64_t base_end = 0;    // behind the records that the file was made with
   uint64_t size = 0;        // bytes that count; what stands behind them is to be cut
   uint64_t cut = 0;         // bytes that stand behind them
+  uint64_t synced = 0;      // of those that count, bytes that are known to be on the device
   bool rebooted = false;    // the host was started anew since: only what was synced counts
   bool repaired = false;    // damage below a synced offset was cut, because it was asked for
   // Files that valid records behind the cut call stored: they are fetched again.

@@ -153,6 +153,8 @@ class LedgerState {
   // The way back; false when it is nothing that checkpoint() made.
   bool restore(std::string_view checkpoint);
 
+  bool operator==(const LedgerState&) const = default;
+
  private:
   OpenPage* find(uint64_t page, const std::vector<IndexRange>& ranges);
   void open_page(OpenPage page);

@@ -16,11 +16,22 @@ namespace gigafetch::store {
 namespace {
 
 constexpr size_t kWindowBytes = 256 * 1024;
-// Longer than any record that RecordFile is used for.
-constexpr size_t kMaxRecordBytes = 32 * 1024;
+// Longer than most records.
+constexpr size_t kCommonRecordBytes = 32 * 1024;
+// Longer than all: a name may fill a page of a listing.
+constexpr size_t kMaxRecordBytes = 32 * 1024 * 1024;
 
 uint64_t checksum(std::string_view bytes, uint64_t offset, uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), mix64(seed + offset * kGoldenGamma));
+}
+
+// How long the record at the beginning of `bytes` says that it is; 0 when it does not say.
+uint64_t told_size(std::string_view bytes) {
+  if (bytes.empty()) return 0;
+  VarintReader in(bytes.substr(1));
+  const uint64_t length = in.take();
+  if (!in.ok() || length > kMaxRecordBytes) return 0;
+  return bytes.size() - in.left() + length + sizeof(uint64_t);
 }
 
 }  // namespace
@@ -46,13 +57,14 @@ bool read_record(std::string_view bytes, uint64_t offset, uint64_t seed, Record&
   return true;
 }
 
-// Makes the window begin at the next record and hold all of it, or all there is.
-Result<void> RecordFile::fill() {
+// Makes the window begin at the next record and hold so many bytes, or all there are.
+Result<void> RecordFile::fill(uint64_t bytes) {
   window_.erase(0, at_ - window_begin_);
   window_begin_ = at_;
-  while (window_.size() < std::min<uint64_t>(kWindowBytes, end_ - at_)) {
+  const uint64_t wanted = std::min(bytes, end_ - at_);
+  while (window_.size() < wanted) {
     const size_t had = window_.size();
-    window_.resize(std::min<uint64_t>(kWindowBytes, end_ - at_));
+    window_.resize(wanted);
     const ssize_t got = ::pread(fd_, window_.data() + had, window_.size() - had,
                                 static_cast<off_t>(window_begin_ + had));
     const int failed = errno;
@@ -64,12 +76,14 @@ Result<void> RecordFile::fill() {
 }
 
 Result<void> RecordFile::next(Record& record) {
-  const uint64_t window_end = window_begin_ + window_.size();
-  if (window_end < end_ && window_end - at_ < kMaxRecordBytes) {
-    if (Result<void> filled = fill(); !filled) return filled;
+  const auto here = [this] { return std::string_view(window_).substr(at_ - window_begin_); };
+  if (window_begin_ + window_.size() < end_ && here().size() < kCommonRecordBytes) {
+    if (Result<void> filled = fill(kWindowBytes); !filled) return filled;
   }
-  const std::string_view here = std::string_view(window_).substr(at_ - window_begin_);
-  if (!read_record(here, at_, seed_, record) || record.end > end_) {
+  if (const uint64_t size = told_size(here()); size > here().size()) {
+    if (Result<void> filled = fill(size); !filled) return filled;
+  }
+  if (!read_record(here(), at_, seed_, record) || record.end > end_) {
     return error(ErrorCode::malformed, "damaged at byte {}", at_);
   }
   at_ = record.end;

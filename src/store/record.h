@@ -47,7 +47,7 @@ class RecordFile {
   Result<void> next(Record& record);
 
  private:
-  Result<void> fill();
+  Result<void> fill(uint64_t bytes);
   int fd_;
   uint64_t seed_;
   uint64_t at_;

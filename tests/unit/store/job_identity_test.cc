@@ -1,0 +1,92 @@
+#include "store/job_identity.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+namespace gigafetch::store {
+namespace {
+
+using namespace std::string_literals;
+
+const JobIdentity kJob = {"http://example.org/api", "marker", "files", "tree",
+                          {"*.jpg", "a b"},         {"tmp/*"}};
+
+}  // namespace
+
+TEST_CASE("an identity comes back as it was encoded") {
+  JobIdentity odd;
+  odd.url = "\0\n\xFF"s;
+  odd.output = "/somewhere else";
+  odd.include = {"", "0", "a\0b"s, std::string(70'000, 'x')};
+  JobIdentity excluding = odd;
+  std::swap(excluding.include, excluding.exclude);
+  for (const JobIdentity& job : {kJob, JobIdentity{}, odd, excluding})
+    CHECK(decode_identity(encode_identity(job)) == job);
+}
+
+TEST_CASE("an identity's bytes are those that are documented") {
+  CHECK(encode_identity(JobIdentity{"u", "a", "s", "l", {"i"}, {"e"}, "/o"}) ==
+        "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\2\0\0\0/o\1\0\0\0"
+        "1\1\0\0\0i\1\0\0\0e"s);
+}
+
+TEST_CASE("bytes that are no identity are refused, none that are cut off are read beyond") {
+  const std::string whole = encode_identity(JobIdentity{"u", "a", "s", "l", {"i", "j"}, {}, ""});
+  CHECK_FALSE(decode_identity("").has_value());
+  for (size_t size = 0; size < whole.size(); ++size) {
+    CAPTURE(size);
+    // A copy of that size, so that a sanitizer sees any byte that is read behind it.
+    CHECK_FALSE(decode_identity(std::string(whole, 0, size)).has_value());
+  }
+  CHECK_FALSE(decode_identity(whole + '\0').has_value());
+  std::string more_includes = whole;
+  more_includes[more_includes.find('2')] = '3';
+  CHECK_FALSE(decode_identity(more_includes).has_value());
+}
+
+TEST_CASE("the difference between two jobs names the field, its old and its new value") {
+  const auto changed = [](auto change) {
+    JobIdentity job = kJob;
+    change(job);
+    return difference(kJob, job);
+  };
+  CHECK(difference(kJob, kJob) == "");
+  CHECK(changed([](JobIdentity& job) { job.url = "http://other"; }) ==
+        "the URL was 'http://example.org/api', now it is 'http://other'");
+  CHECK(changed([](JobIdentity& job) { job.api = "s3"; }) == "--api was 'marker', now it is 's3'");
+  CHECK(changed([](JobIdentity& job) { job.sink = "tar"; }) ==
+        "--sink was 'files', now it is 'tar'");
+  CHECK(changed([](JobIdentity& job) { job.layout = "flat"; }) ==
+        "--layout was 'tree', now it is 'flat'");
+  CHECK(changed([](JobIdentity& job) { job.output = "/o"; }) ==
+        "the output folder was '', now it is '/o'");
+  CHECK(changed([](JobIdentity& job) { job.include = {"*.png"}; }).starts_with("--include was "));
+  const std::string exclude = changed([](JobIdentity& job) { job.exclude.clear(); });
+  CHECK(exclude.starts_with("--exclude was "));
+  CHECK(exclude.find("tmp/*") != std::string::npos);
+  CHECK(changed([](JobIdentity& job) { job.url = "\x1B"; }).find('\x1B') == std::string::npos);
+}
+
+TEST_CASE("two jobs that differ in any way have a difference") {
+  using Globs = std::vector<std::string>;
+  const std::vector<Globs> lists = {{},         {""},           {"none"}, {"a b"},    {"a", "b"},
+                                    {"b", "a"}, {"a", "b", ""}, {"a"},    {"a", "a"}, {"", ""}};
+  for (const Globs& recorded : lists) {
+    for (const Globs& wanted : lists) {
+      CAPTURE(&recorded - lists.data());
+      CAPTURE(&wanted - lists.data());
+      JobIdentity one = kJob, other = kJob;
+      one.include = recorded;
+      other.include = wanted;
+      CHECK(difference(one, other).empty() == (one == other));
+      one = other = kJob;
+      one.exclude = recorded;
+      other.exclude = wanted;
+      CHECK(difference(one, other).empty() == (one == other));
+    }
+  }
+}
+
+}  // namespace gigafetch::store
