@@ -28,6 +28,7 @@ constexpr uint64_t kLeastBytesPerSecond = 16;
 constexpr double kMostRecover = 0.5;
 constexpr double kRecoveryGain = 1.0 / 16;
 constexpr uint32_t kPatience = 4;
+constexpr uint32_t kPushbackDoublings = 3;
 // Connections that end unanswered are charged to their files when no more names than this are left:
 // then it may well be the names.
 constexpr size_t kFewNames = 16;
@@ -284,7 +285,10 @@ void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   ++task.attempts;
   task.replayed = false;
   failure.attempts = task.attempts;
+  uint32_t doublings = task.attempts;
   if (failure.cause == FailureClass::http_status && asks_for_less(failure.status)) {
+    // The pace of the whole job answers to it: the name itself need not wait long.
+    doublings = std::min(doublings, kPushbackDoublings);
     retry_after_ = std::max(retry_after_, at_least);
     client_.on_pushback();
   }
@@ -293,7 +297,7 @@ void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
     return fail(task, std::move(failure));
   }
   ++counters_.retries;
-  const Millis wait = at_least + retry_backoff_.delay(task.attempts, random_);
+  const Millis wait = at_least + retry_backoff_.delay(doublings, random_);
   queue_.put_back_at(task, loop_.now() + wait);
   arm_wake_timer();
 }
