@@ -486,10 +486,10 @@ Result<std::optional<Ledger::RetryPlan>> Ledger::plan_retry(bool permanent, uint
   return std::optional<RetryPlan>(plan);
 }
 
-Result<void> Ledger::read_done_pages(
-    const std::function<void(const DonePage& page)>& on_page) const {
-  Result<void> read = read_archive(state_fd_, job_id(), state().archive_bytes(), on_page);
-  for (const DonePage& page : state().done())
+Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
+                             const std::function<void(const DonePage& page)>& on_page) {
+  Result<void> read = read_archive(state_fd, job_id, state.archive_bytes(), on_page);
+  for (const DonePage& page : state.done())
     on_page(page);
   return read;
 }

@@ -83,6 +83,11 @@ class SyncJob {
   size_t archived_pages = 0;
 };
 
+// Calls `on_page` for each page that is done, in the archive or since, in the order in which they
+// were. Bounded memory.
+Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
+                             const std::function<void(const DonePage& page)>& on_page);
+
 class Ledger {
  public:
   // Replaces whatever is there with the ledger of a new job, and syncs it.
@@ -144,8 +149,6 @@ class Ledger {
   };
   Result<std::optional<RetryPlan>> plan_retry(bool permanent, uint64_t log_limit,
                                               uint32_t names) const;
-  // Calls `on_page` for each page that is done and was in order, in the archive or since.
-  Result<void> read_done_pages(const std::function<void(const DonePage& page)>& on_page) const;
 
  private:
   // Of one page, not yet a record.
