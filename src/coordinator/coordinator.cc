@@ -434,6 +434,7 @@ class Coordinator final : private Lister::Client,
   }
   void on_failure(uint64_t page, uint32_t index, std::string_view name,
                   const FileFailure& failure) override {
+    failing_.on_failure(failure);
     books_->add_failed(page, index, name, failure);
   }
 
