@@ -183,14 +183,10 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   if (!failures) return std::move(failures).failure();
   Ledger ledger(state_fd, std::move(image), std::move(fd), std::move(failures).value(), *run_id,
                 *boot_id);
-  append_record(ledger.buffer_, ledger.size_, ledger.job_id(),
-                static_cast<uint8_t>(LedgerRecord::run), run_payload(*run_id, *boot_id));
-  ledger.size_ += ledger.buffer_.size();
+  ledger.append(LedgerRecord::run, run_payload(*run_id, *boot_id));
   if (ledger.image_.rebooted) {
     // All that is left was synced under the earlier boot; the record that said so is cut.
-    std::string covered;
-    put_varint(covered, ledger.covered_);
-    ledger.append(LedgerRecord::synced, covered);
+    ledger.append_synced();
   }
   if (Result<void> written = ledger.flush(); !written) return std::move(written).failure();
   return ledger;
@@ -200,9 +196,16 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
 
 void Ledger::append(LedgerRecord type, std::string_view payload) {
   const size_t before = buffer_.size();
-  append_record(buffer_, size_, run_id_, static_cast<uint8_t>(type), payload);
+  append_record(buffer_, size_, is_of_job(type) ? job_id() : run_id_, static_cast<uint8_t>(type),
+                payload);
   size_ += buffer_.size() - before;
   if (type != LedgerRecord::synced) dirty_ = true;
+}
+
+void Ledger::append_synced() {
+  std::string payload;
+  put_varint(payload, covered_);
+  append(LedgerRecord::synced, payload);
 }
 
 uint64_t Ledger::add_page(const PageFacts& facts) {
@@ -363,9 +366,7 @@ Result<void> Ledger::finish_sync(SyncJob& job) {
   if (!job.new_base.empty()) return switch_to_new(job);
   if (!job.had_records) return {};
   covered_ = job.covered;
-  std::string payload;
-  put_varint(payload, covered_);
-  append(LedgerRecord::synced, payload);
+  append_synced();
   synced_is_volatile_ = true;
   return flush();
 }
@@ -419,6 +420,11 @@ Result<void> Ledger::take_back_unsynced() {
     return errno_error(errno, "cannot cut the ledger");
   }
   size_ = covered_;
+  // The record that said so was cut too. When it cannot be written either, the next run only fetches
+  // more than it must.
+  append_synced();
+  write_all(fd_.get(), buffer_);
+  buffer_.clear();
   return {};
 }
 

@@ -6,7 +6,7 @@
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
 //           24   records (store/record.h), seeded with the job's id up to the first RUN and in every
-//                RUN, with the run's id otherwise
+//                RUN and SYNCED, with the run's id otherwise
 //
 // Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
 //
@@ -26,6 +26,9 @@
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names, duplicates,
 //                 rejected, filtered, size of the failure log, hash of the names
 //     ranges      how many, then for each the gap before it and its length
+//
+// SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers must
+// never pass for a torn end.
 //
 // IDENTITY, then a CHECKPOINT if there is one, then RUN are the base: they are on the device before
 // the file gets its name, so damage in them is never a torn end. Behind the base, a record counts when
@@ -127,7 +130,7 @@ class Ledger {
   Result<SyncJob> begin_sync(int output_fd);
   // The job is done, well: records that it is, and puts a ledger that was written anew in place.
   Result<void> finish_sync(SyncJob& job);
-  // The job failed: takes back every record that it did not cover, so that no run trusts them.
+  // The job failed: takes back every record that no good one covered, so that no run trusts them.
   Result<void> take_back_unsynced();
 
   // Whether there is something that a sync would make durable.
@@ -164,6 +167,7 @@ class Ledger {
          std::string boot_id);
   static Result<Ledger> attach(int state_fd, LedgerImage image);
   void append(LedgerRecord type, std::string_view payload);
+  void append_synced();
   void append_pending();
   void check(bool fits) { contradicted_ |= !fits; }
   Result<void> switch_to_new(SyncJob& job);

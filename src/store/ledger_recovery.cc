@@ -132,8 +132,8 @@ class Walk {
 
  private:
   bool read(uint64_t at, Record& record) const {
-    const bool is_run = file_[at] == static_cast<char>(LedgerRecord::run);
-    return read_record(file_.substr(at), at, is_run ? job_id_ : run_id_, record);
+    const auto type = static_cast<LedgerRecord>(file_[at]);
+    return read_record(file_.substr(at), at, is_of_job(type) ? job_id_ : run_id_, record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {

@@ -29,6 +29,11 @@ enum class LedgerRecord : uint8_t {
   relist = 11,
 };
 
+// Whether such a record is seeded with the job's id wherever it stands.
+constexpr bool is_of_job(LedgerRecord type) {
+  return type == LedgerRecord::run || type == LedgerRecord::synced;
+}
+
 struct LedgerImage {
   uint64_t job_id = 0;
   JobIdentity identity;
