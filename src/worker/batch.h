@@ -73,7 +73,7 @@ class Batch {
 struct Task {
   Batch* batch = nullptr;
   uint32_t index = 0;
-  uint16_t attempts = 0;  // charged so far
+  uint16_t attempts = 0;   // charged so far
   bool replayed = false;   // was sent again once because a reused connection had ended
   bool moved = false;      // was taken from a connection that kept it waiting, uncharged
   uint16_t pushbacks = 0;  // answers that asked for less, uncharged
