@@ -16,8 +16,8 @@ namespace gigafetch::store {
 namespace {
 
 constexpr size_t kWindowBytes = 256 * 1024;
-// Longer than any record that RecordFile is used for.
-constexpr size_t kMaxRecordBytes = 32 * 1024;
+// Longer than any record: a name that is refused for its length may be as long as a listing page.
+constexpr uint64_t kMaxRecordBytes = 32 * 1024 * 1024;
 
 uint64_t checksum(std::string_view bytes, uint64_t offset, uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), mix64(seed + offset * kGoldenGamma));
@@ -46,13 +46,14 @@ bool read_record(std::string_view bytes, uint64_t offset, uint64_t seed, Record&
   return true;
 }
 
-// Makes the window begin at the next record and hold all of it, or all there is.
-Result<void> RecordFile::fill() {
+// Makes the window begin at the next record and hold `bytes`, or all there are.
+Result<void> RecordFile::fill(uint64_t bytes) {
   window_.erase(0, at_ - window_begin_);
   window_begin_ = at_;
-  while (window_.size() < std::min<uint64_t>(kWindowBytes, end_ - at_)) {
+  bytes = std::min(bytes, end_ - at_);
+  while (window_.size() < bytes) {
     const size_t had = window_.size();
-    window_.resize(std::min<uint64_t>(kWindowBytes, end_ - at_));
+    window_.resize(bytes);
     const ssize_t got = ::pread(fd_, window_.data() + had, window_.size() - had,
                                 static_cast<off_t>(window_begin_ + had));
     const int failed = errno;
@@ -64,16 +65,20 @@ Result<void> RecordFile::fill() {
 }
 
 Result<void> RecordFile::next(Record& record) {
-  const uint64_t window_end = window_begin_ + window_.size();
-  if (window_end < end_ && window_end - at_ < kMaxRecordBytes) {
-    if (Result<void> filled = fill(); !filled) return filled;
+  for (;;) {
+    const std::string_view here = std::string_view(window_).substr(at_ - window_begin_);
+    if (read_record(here, at_, seed_, record)) {
+      at_ = record.end;
+      return {};
+    }
+    // Damaged, or the window ends inside it.
+    const size_t had = here.size();
+    if (had < kMaxRecordBytes) {
+      const uint64_t more = had < kWindowBytes ? kWindowBytes : 2 * uint64_t{had};
+      if (Result<void> filled = fill(more); !filled) return filled;
+    }
+    if (window_.size() == had) return error(ErrorCode::malformed, "damaged at byte {}", at_);
   }
-  const std::string_view here = std::string_view(window_).substr(at_ - window_begin_);
-  if (!read_record(here, at_, seed_, record) || record.end > end_) {
-    return error(ErrorCode::malformed, "damaged at byte {}", at_);
-  }
-  at_ = record.end;
-  return {};
 }
 
 }  // namespace gigafetch::store
