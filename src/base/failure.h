@@ -56,7 +56,7 @@ std::optional<FailureClass> failure_class_of(uint8_t wire_value);
 bool is_rejection(FailureClass failure);
 
 // One file's final failure. `status` is the HTTP status of the last answer, 0 when there was none;
-// `attempts` counts the requests that were charged to the file.
+// `attempts` counts the tries that came to nothing through the file, or by an answer to it.
 struct FileFailure {
   FailureClass cause = FailureClass::http_status;
   uint16_t status = 0;

@@ -11,31 +11,33 @@ constexpr int kClosingTurns = 10;
 
 }  // namespace
 
-Loop::Loop() : read_buffer_(new char[kReadBufferBytes]) {
+Loop::Loop() : loop_(new uv_loop_t), read_buffer_(new char[kReadBufferBytes]) {
   // A peer that is gone shows as EPIPE where it was written to.
   ::signal(SIGPIPE, SIG_IGN);
-  if (uv_loop_init(&loop_) != 0) std::abort();  // only without memory or descriptors at start
+  if (uv_loop_init(uv()) != 0) std::abort();  // only without memory or descriptors at start
 }
 
 Loop::~Loop() {
-  // Owners have detached; what is left are close callbacks that free the handles.
-  // More than one turn when a stop() was not yet seen; only a look-up that cannot be cancelled
-  // takes longer, and is left to the end of the process.
-  for (int turn = 0; turn < kClosingTurns && uv_loop_close(&loop_) == UV_EBUSY; ++turn)
-    uv_run(&loop_, UV_RUN_NOWAIT);
+  // Owners have detached; what is left are close callbacks that free the handles. More than one
+  // turn when a stop() was not yet seen.
+  int status = UV_EBUSY;
+  for (int turn = 0; turn < kClosingTurns && (status = uv_loop_close(uv())) == UV_EBUSY; ++turn)
+    uv_run(uv(), UV_RUN_NOWAIT);
+  // Only what another thread is still at takes longer, and will tell the loop of its end.
+  if (status == UV_EBUSY) (void)loop_.release();
 }
 
 void Loop::run() {
-  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_run(uv(), UV_RUN_DEFAULT);
 }
 
 void Loop::stop() {
-  uv_stop(&loop_);
+  uv_stop(uv());
 }
 
 TimePoint Loop::now() const {
   // libuv's clock is CLOCK_MONOTONIC in milliseconds, as steady_clock's is.
-  return TimePoint(Millis(static_cast<int64_t>(uv_now(&loop_))));
+  return TimePoint(Millis(static_cast<int64_t>(uv_now(loop_.get()))));
 }
 
 }  // namespace gigafetch::net

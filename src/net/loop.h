@@ -15,6 +15,7 @@ class Loop {
  public:
   Loop();
   // Every stream, timer and server of the loop must be gone by now; their handles are closed here.
+  // Work on another thread may go on.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -27,14 +28,14 @@ class Loop {
   // The time at which the current callbacks began.
   TimePoint now() const;
 
-  uv_loop_t* uv() { return &loop_; }
+  uv_loop_t* uv() { return loop_.get(); }
 
   // Where every stream of the loop reads into: the bytes are used up before the next read.
   std::span<char> read_buffer() { return {read_buffer_.get(), kReadBufferBytes}; }
 
  private:
   static constexpr size_t kReadBufferBytes = 256 * 1024;
-  uv_loop_t loop_;
+  std::unique_ptr<uv_loop_t> loop_;
   std::unique_ptr<char[]> read_buffer_;
 };
 

@@ -6,9 +6,9 @@
 //     checksum   u64: XXH3-64 over type, length and payload, seeded with the record's offset in its
 //                file and with a number that the file is about (its job or run)
 //
-// The offset in the seed makes a record valid in one place only: bytes that were moved, or left over
-// from an earlier life of the file, are not taken for records. A file that was extended and not
-// written (zeros, after a power loss) has no valid record either.
+// The offset in the seed makes a record valid in one place only: bytes that were moved, or left
+// over from an earlier life of the file, are not taken for records. A file that was extended and
+// not written (zeros, after a power loss) has no valid record either.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +29,11 @@ struct Record {
 void append_record(std::string& out, uint64_t offset, uint64_t seed, uint8_t type,
                    std::string_view payload);
 
-// The record at the beginning of `bytes`, which stand at `offset` of their file; false when there is
-// none that is whole and valid.
+// The record at the beginning of `bytes`, which stand at `offset` of their file; false when there
+// is none that is whole and valid.
 bool read_record(std::string_view bytes, uint64_t offset, uint64_t seed, Record& record);
 
-// Reads records of a file one after the other, in bounded memory.
+// Reads records of a file one after the other, in memory bounded by the longest of them.
 class RecordFile {
  public:
   // Those from `begin` to `end` of `fd`, which is borrowed.
@@ -42,8 +42,8 @@ class RecordFile {
 
   bool at_end() const { return at_ >= end_; }
   uint64_t offset() const { return at_; }
-  // The next record, valid until the next call. Fails (malformed, with the place) when it is damaged,
-  // (io) when it cannot be read.
+  // The next record, valid until the next call. Fails (malformed, with the place) when it is
+  // damaged, (io) when it cannot be read.
   Result<void> next(Record& record);
 
  private:

@@ -1,10 +1,11 @@
 #include "worker/fetch_connection.h"
 
-#include <charconv>
+#include <ctime>
 #include <utility>
 
 #include "base/escape.h"
 #include "base/failure.h"
+#include "http/retry_after.h"
 #include "http/text.h"
 
 namespace gigafetch::worker {
@@ -15,16 +16,7 @@ namespace {
 constexpr size_t kSmallBody = 64 * 1024;
 // The body of an answer that is of no use is read up to this size, to keep the connection.
 constexpr uint64_t kMaxDiscard = 256 * 1024;
-// A longer Retry-After is cut to this.
-constexpr int64_t kMaxRetryAfterSeconds = 300;
-
-// delay-seconds of RFC 9110 section 10.2.3; a date counts as no statement.
-Millis retry_after(std::string_view value) {
-  int64_t seconds = 0;
-  const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-  if (status != std::errc() || end != value.data() + value.size() || seconds < 0) return Millis(0);
-  return Millis(std::min(seconds, kMaxRetryAfterSeconds) * 1000);
-}
+constexpr std::string_view kUnanswered = "the connection ended before the response";
 
 }  // namespace
 
@@ -70,7 +62,7 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
     }
     begin_discarding(std::move(failure));
     if (is_passing_status(head.status)) retry_ = Retry::charged;
-    at_least_ = retry_after(head.retry_after);
+    at_least_ = http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
     return true;
   }
   FileFailure failure;
@@ -259,10 +251,11 @@ void FetchConnection::on_closed(const net::Closure& closure) {
         } else if (closure.responses > 0 && !in_flight_.front().replayed) {
           // The usual race: the origin closed an idle connection while the request was on its way.
           in_flight_.front().replayed = true;
-        } else if (closure.responses == 0 && !owner_.blames_file(in_flight_.front())) {
-          // It goes back with the rest.
+        } else if (closure.responses == 0) {
+          owner_.unanswered(in_flight_.pop(),
+                            FileFailure{FailureClass::reset, 0, 0, std::string(kUnanswered)});
         } else {
-          charge_oldest(FailureClass::reset, "the connection ended before the response");
+          charge_oldest(FailureClass::reset, std::string(kUnanswered));
         }
         break;
       case Cause::announced:

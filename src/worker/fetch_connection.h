@@ -51,9 +51,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void failed(const Task& task, FileFailure failure) = 0;
     // An attempt was charged: again after a wait, or failed when it was the last.
     virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
-    // A connection ended before it brought any answer. Whether the file is to blame; else the origin
-    // is away.
-    virtual bool blames_file(Task& task) = 0;
+    // A connection ended before it brought any answer: through the file, or the origin is away.
+    virtual void unanswered(Task task, FileFailure failure) = 0;
     // It kept the connection waiting for too long for now: to another one, or another worker.
     virtual void gave_up_waiting(Task task) = 0;
     // Never begun: to be sent again, elsewhere.
@@ -134,9 +133,9 @@ class FetchConnection final : private net::HttpConnection::Handler {
   net::SocketAddress address_;
   size_t address_index_ = 0;
 
-  Ring<Task> in_flight_;  // oldest first
-  std::string requests_;  // bytes not yet sent
-  uint32_t unsent_ = 0;   // requests in them
+  Ring<Task> in_flight_;     // oldest first
+  std::string requests_;     // bytes not yet sent
+  uint32_t unsent_ = 0;      // requests in them
   TimePoint waiting_since_;  // for the oldest in flight
   TimePoint drip_since_;     // when the present measure of drips() began
   uint64_t drip_bytes_ = 0;  // received since

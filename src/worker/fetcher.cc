@@ -32,8 +32,9 @@ constexpr uint32_t kPushbackDoublings = 3;
 // Connections that end unanswered are charged to their files when no more names than this are left:
 // then it may well be the names.
 constexpr size_t kFewNames = 16;
-// An answer is given up early, to be asked for elsewhere, after so many times the usual wait, within
-// bounds; and only when nothing else is to be sent, or so large a share of the connections waits.
+// An answer is given up early, to be asked for elsewhere, after so many times the usual wait,
+// within bounds; and only when nothing else is to be sent, or so large a share of the connections
+// waits.
 constexpr double kTailFactor = 32;
 constexpr Millis kShortestTailPatience{1000};
 constexpr size_t kStalledShare = 4;
@@ -130,7 +131,9 @@ void Fetcher::open_connections() {
     if (connection->is_open()) continue;
     if (wanted == 0 || hold_timer_.active()) return;
     --wanted;  // one that is on its way counts too
-    if (connection->is_closed()) connect(*connection);
+    if (!connection->is_closed()) continue;
+    connect(*connection);
+    if (unanswered_ > 0) hold_connecting(trouble_, away_backoff_.delay(++unanswered_, random_));
   }
 }
 
@@ -144,9 +147,11 @@ void Fetcher::connect(FetchConnection& connection) {
 void Fetcher::on_connected(FetchConnection& connection) {
   addresses_.report(connection.address_index(), true);
   if (away_failures_ > 0) log_info("the origin accepts connections again");
-  trouble_.clear();
   away_failures_ = 0;
-  hold_timer_.stop();
+  if (unanswered_ == 0) {
+    trouble_.clear();
+    hold_timer_.stop();
+  }
   fill(connection);  // before counting what is left for others
   open_connections();
 }
@@ -160,6 +165,7 @@ void Fetcher::on_connect_failed(FetchConnection& connection, int uv_error) {
   }
   addresses_.report(connection.address_index(), false);
   if (!addresses_.all_failing()) return open_connections();
+  unanswered_ = 0;  // it does not even accept
   if (hold_timer_.active()) return;
   if (++away_failures_ % kTriesPerLookup == 0) resolve();
   hold_connecting(
@@ -244,7 +250,12 @@ void Fetcher::on_disconnected(FetchConnection&) {
 
 void Fetcher::on_response(int status, Millis waited) {
   ++counters_.responses;
-  unanswered_ = 0;
+  if (unanswered_ > 0) {
+    log_info("the origin answers again");
+    trouble_.clear();
+    unanswered_ = 0;
+    hold_timer_.start(Millis(0));
+  }
   depth_.on_response();
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
@@ -310,15 +321,24 @@ void Fetcher::give_back(const Task& task) {
 // A file that makes its server drop the connection looks like an origin that is away and still
 // accepts, or is being started anew. It is the file when it happens to it again while others are
 // answered, or when hardly any are left.
-bool Fetcher::blames_file(Task& task) {
+void Fetcher::unanswered(Task task, FileFailure failure) {
   const bool answered = unanswered_at_ != counters_.responses;
-  unanswered_at_ = counters_.responses;
   const bool first = !std::exchange(task.unanswered, true);
-  if (state_ != State::running || open_tasks_ <= kFewNames) return true;
-  if (answered) return !first;
-  hold_connecting("the origin accepts connections and ends them unanswered",
-                  away_backoff_.delay(++unanswered_, random_));
-  return false;
+  unanswered_at_ = counters_.responses;
+  const bool blamed = answered ? !first : open_tasks_ <= kFewNames;
+  if (state_ != State::running || blamed) {
+    return failed_attempt(task, std::move(failure), Millis(0));
+  }
+  --in_flight_;
+  task.replayed = false;
+  if (answered) return queue_.put_back_at(task, loop_.now() + kShortWait);
+  if (unanswered_ == 0) {
+    hold_connecting("the origin accepts connections and ends them unanswered",
+                    away_backoff_.delay(++unanswered_, random_));
+  }
+  // It may be the name after all: the next try is another's, and so comes before this one's.
+  const Millis longer_than_hold = 2 * away_backoff_.delay(unanswered_, random_) + Millis(1);
+  queue_.put_back_at(task, loop_.now() + longer_than_hold);
 }
 
 // First to another connection, then to another worker.
@@ -369,8 +389,8 @@ bool Fetcher::may_give_up_early(const Task& task) const {
   return !task.is_patient() && task.attempts < settings_.retries;
 }
 
-// Gives up waiting early where that holds the others up: at the end of what there is to send, or when
-// many connections wait.
+// Gives up waiting early where that holds the others up: at the end of what there is to send, or
+// when many connections wait.
 void Fetcher::sweep_tail(TimePoint since) {
   const Millis patience = tail_patience();
   std::vector<FetchConnection*> waiting;
@@ -382,7 +402,8 @@ void Fetcher::sweep_tail(TimePoint since) {
     }
   }
   const bool nothing_to_send = queue_.ready(loop_.now(), 1) == 0 && !is_paused();
-  if (!nothing_to_send && waiting.size() * kStalledShare < connections_.size()) return;
+  const size_t usable = std::min(connections_.size(), max_in_flight_);
+  if (!nothing_to_send && waiting.size() * kStalledShare < usable) return;
   for (FetchConnection* connection : waiting) {
     if (state_ == State::running && connection->is_open()) connection->give_up_waiting();
   }

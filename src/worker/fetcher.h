@@ -75,7 +75,7 @@ class Fetcher final : private FetchConnection::Owner {
   void stored(const Task& task, uint64_t bytes, const store::Hash128& content) override;
   void failed(const Task& task, FileFailure failure) override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
-  bool blames_file(Task& task) override;
+  void unanswered(Task task, FileFailure failure) override;
   void gave_up_waiting(Task task) override;
   void give_back(const Task& task) override;
   void put_off(const Task& task, std::string_view why) override;
@@ -120,15 +120,15 @@ class Fetcher final : private FetchConnection::Owner {
   wire::WorkerCounters counters_;
   std::string trouble_;
   uint64_t put_offs_ = 0;
-  size_t in_flight_ = 0;  // on all connections
+  size_t in_flight_ = 0;   // on all connections
   size_t open_tasks_ = 0;  // names of batches that are not settled
-  size_t max_in_flight_;  // the coordinator's word
+  size_t max_in_flight_;   // the coordinator's word
   TimePoint paused_until_;
   Millis retry_after_{0};
   double recovery_ = 0;        // of the recent names that had failed, those that arrived in the end
   double answer_millis_ = 0;   // how long an answer takes, a moving mean
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
-  uint32_t unanswered_ = 0;     // connections that did so, in a row
+  uint32_t unanswered_ = 0;     // tries since, while no connection brings any
   uint32_t away_failures_ = 0;  // in a row, while no address accepts connections
 
   net::Resolver resolver_;

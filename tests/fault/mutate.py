@@ -16,12 +16,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 DEFERRED_PUT = """
-// The mutation: a body is written when the next one comes.
+// The mutation: bodies are written when some have gathered.
 StoreStatus FileSink::put(std::string_view name, std::string_view body) {
+  late_.emplace_back(name, body);
+  return late_.size() < 50 ? StoreStatus() : write_late();
+}
+
+StoreStatus FileSink::write_late() {
   StoreStatus status;
-  if (!late_name_.empty()) status = put_now(late_name_, late_body_);
-  late_name_ = name;
-  late_body_ = body;
+  for (const auto& [name, body] : late_) {
+    if (status.ok()) status = put_now(name, body);
+  }
+  late_.clear();
   return status;
 }
 
@@ -35,9 +41,11 @@ MUTATIONS = {
          ("src/store/file_sink.h", "  StoreStatus put(std::string_view name, std::string_view body) override;",
           "  StoreStatus put(std::string_view name, std::string_view body) override;\n"
           "  StoreStatus put_now(std::string_view name, std::string_view body);\n"
-          "  ~FileSink() override { if (!late_name_.empty()) put_now(late_name_, late_body_); }"),
+          "  StoreStatus write_late();\n"
+          "  ~FileSink() override { if (!write_late().ok()) late_.clear(); }"),
          ("src/store/file_sink.h", " private:\n  class Writer;",
-          " private:\n  std::string late_name_, late_body_;\n  class Writer;")],
+          " private:\n  std::vector<std::pair<std::string, std::string>> late_;\n  class Writer;"),
+         ("src/store/file_sink.h", "#include <string>\n", "#include <string>\n#include <utility>\n#include <vector>\n")],
         ["fault/test_kills.py", "-k", "loses_or_corrupts and (1] or 2])"]),
     "no-fdatasync": (
         "a SYNCED is on the device, and what it covers was before it",
@@ -85,12 +93,15 @@ def passes(tree, tests):
     return ran.returncode == 0
 
 
-def mutated(tree, edits):
+def mutate(tree, edits):
+    """Gives what has to be put back."""
+    originals = {path: (tree / path).read_text() for path, _, _ in edits}
     for path, text, instead in edits:
         file = tree / path
         whole = file.read_text()
         assert whole.count(text) == 1, f"{path} does not hold exactly one {text!r}: bring the mutation up to date"
         file.write_text(whole.replace(text, instead))
+    return originals
 
 
 def main(chosen):
@@ -105,14 +116,13 @@ def main(chosen):
             build(tree)
             say("  unchanged:")
             assert passes(tree, tests), "the tests fail without any mutation"
-            mutated(tree, edits)
+            originals = mutate(tree, edits)
             build(tree)
             say("  mutated:")
             if passes(tree, tests):
                 unnoticed.append(name)
-            for path in {edit[0] for edit in edits}:
-                shutil.copy(ROOT / path, tree / path)
-                os.utime(tree / path)
+            for path, text in originals.items():
+                (tree / path).write_text(text)
     say(f"{len(chosen or MUTATIONS) - len(unnoticed)} noticed, {len(unnoticed)} not" + "".join(f"\n  {u}" for u in unnoticed))
     return 1 if unnoticed else 0
 

@@ -40,4 +40,27 @@ TEST_CASE("only what the name policy refuses counts as rejected") {
   CHECK(rejections == std::set<std::string>{"bad-name", "name-too-long"});
 }
 
+TEST_CASE("a failure is passing when the same request may do better, and a decision is not") {
+  std::set<std::string> passing;
+  for (int value = 0; value < 256; ++value) {
+    const auto cause = failure_class_of(static_cast<uint8_t>(value));
+    if (cause && is_passing(FileFailure{*cause, 404, 1, ""})) passing.emplace(name_of(*cause));
+  }
+  CHECK(passing ==
+        std::set<std::string>{"bad-framing", "truncated", "reset", "stalled", "store-error"});
+}
+
+TEST_CASE("an answer's status says whether it is passing, in failures and before") {
+  const std::set<int> passing = {408, 425, 429};
+  for (int status = 100; status < 600; ++status) {
+    const bool expected =
+        passing.contains(status) || (status >= 500 && status != 501 && status != 505);
+    CAPTURE(status);
+    CHECK(is_passing_status(status) == expected);
+    const auto answered = static_cast<uint16_t>(status);
+    CHECK(is_passing(FileFailure{FailureClass::http_status, answered, 1, ""}) == expected);
+    CHECK_FALSE(is_passing(FileFailure{FailureClass::too_large, answered, 1, ""}));
+  }
+}
+
 }  // namespace gigafetch

@@ -113,3 +113,81 @@ TEST_CASE("a burst is as large as it was allowed to be, or one") {
   CHECK(burst(1000, 0) == 1);
   CHECK(burst(2, 0.1) == 1);
 }
+
+TEST_CASE("a rate that is set to what it is changes nothing") {
+  RateLimit limit(10, at(0)), untouched(10, at(0));
+  Random random(5);
+  for (int64_t now = 0; now < 20'000; now += static_cast<int64_t>(random.below(70))) {
+    limit.set(10, at(now));
+    CHECK(limit.take(at(now)) == untouched.take(at(now)));
+    CHECK(limit.wait() == untouched.wait());
+  }
+}
+
+TEST_CASE("a rate that is set holds from then on, without a burst for the time before") {
+  RateLimit limit(0, at(0));
+  for (int i = 0; i < 100; ++i)
+    REQUIRE(limit.take(at(5000)));
+  limit.set(100, at(10'000));
+  int passed = 0;
+  for (int64_t now = 10'000; now <= 12'000; ++now) {
+    while (limit.take(at(now)))
+      ++passed;
+  }
+  CHECK(passed >= 199);
+  CHECK(passed <= 201);
+}
+
+TEST_CASE("a rate that is lowered lets nothing pass that gathered above its own burst") {
+  RateLimit limit(1000, at(0));
+  limit.set(10, at(60'000));
+  int passed = 0;
+  while (limit.take(at(60'000)))
+    ++passed;
+  CHECK(passed == 1);
+  CHECK(limit.wait() > Millis(0));
+  CHECK(limit.wait() <= Millis(101));
+}
+
+TEST_CASE("a rate that is raised shortens the wait, and keeps what has gathered") {
+  RateLimit limit(0.1, at(0));
+  REQUIRE(limit.take(at(0)));
+  REQUIRE_FALSE(limit.take(at(5000)));  // half of one has gathered
+  limit.set(1, at(5000));
+  CHECK(limit.wait() <= Millis(501));
+  CHECK_FALSE(limit.take(at(5400)));
+  CHECK(limit.take(at(5502)));
+}
+
+TEST_CASE("a rate that is taken away lets everything pass at once") {
+  RateLimit limit(0.001, at(0));
+  REQUIRE(limit.take(at(0)));
+  REQUIRE_FALSE(limit.take(at(0)));
+  limit.set(0, at(0));
+  CHECK(limit.wait() == Millis(0));
+  for (int i = 0; i < 100; ++i)
+    CHECK(limit.take(at(0)));
+}
+
+TEST_CASE("however often the rate is set, no more passes than the rates and one burst each") {
+  Random random(9);
+  for (int round = 0; round < 50; ++round) {
+    RateLimit limit(50, at(0));
+    double allowed = 1;
+    double rate = 50;
+    int passed = 0;
+    int64_t now = 0;
+    for (int i = 0; i < 300; ++i) {
+      const auto step = static_cast<int64_t>(random.below(40));
+      now += step;
+      allowed += rate * static_cast<double>(step) / 1000;
+      if (random.chance(0.5)) {
+        rate = static_cast<double>(1 + random.below(100));
+        limit.set(rate, at(now));
+      }
+      while (limit.take(at(now)))
+        ++passed;
+      CHECK(passed <= allowed + 1e-6);
+    }
+  }
+}

@@ -33,10 +33,18 @@ class BlockingOrigin {
     return request.substr(begin, request.find(' ', begin) - begin);
   }
   void answer(const std::string& body) const {
-    const std::string bytes =
-        "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+  void send(const std::string& bytes) const {
     CHECK(::send(connection_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
           static_cast<ssize_t>(bytes.size()));
+  }
+  // Waits for the client to end the connection. The next request is on another one.
+  bool client_leaves() {
+    char byte = 0;
+    const bool left = readable(connection_.get()) && ::recv(connection_.get(), &byte, 1, 0) <= 0;
+    connection_.reset();
+    return left;
   }
 
  private:

@@ -98,6 +98,58 @@ TEST_CASE("a planted socket is refused alike by check and open") {
   CHECK(found(files, "socket") == "unsafe-path");
 }
 
+TEST_CASE("what a sink stored is hashed as what it was, whatever its size") {
+  for (const Layout layout : {Layout::tree, Layout::flat, Layout::fanout}) {
+    const TempFolder out;
+    FileSink::Options options;
+    options.layout = layout;
+    FileSink sink(out.fd(), options);
+    StoredFiles files(out.fd(), layout, 2);
+    for (const size_t size : {0, 1, 100, 65'535, 65'536, 65'537, 131'072, 200'000}) {
+      CAPTURE(size);
+      const std::string name = "folder/file " + std::to_string(size);
+      std::string body(size, '\0');
+      for (size_t i = 0; i < size; ++i)
+        body[i] = static_cast<char>(i * 31 + i / 255);
+      REQUIRE(sink.put(name, body).ok());
+      uint64_t bytes = 1;
+      Hash128 content;
+      REQUIRE(files.hash(name, bytes, content).ok());
+      CHECK(bytes == size);
+      CHECK(content == content_hash(name, body));
+    }
+  }
+}
+
+TEST_CASE("a hash is about the name asked for, not about the file alone") {
+  const TempFolder out;
+  write_file(out / "a", "body");
+  write_file(out / "b", "body");
+  StoredFiles files(out.fd(), Layout::tree);
+  uint64_t bytes = 0;
+  Hash128 a, b;
+  REQUIRE(files.hash("a", bytes, a).ok());
+  REQUIRE(files.hash("b", bytes, b).ok());
+  CHECK(a != b);
+}
+
+TEST_CASE("hashing refuses what stands in a file's place as looking does") {
+  const TempFolder out, outside;
+  write_file(outside / "f", "x");
+  write_file(out / "file", "x");
+  fs::create_directory(out / "folder");
+  fs::create_symlink(outside / "f", out / "link");
+  REQUIRE(::mkfifo((out / "pipe").c_str(), 0666) == 0);
+  StoredFiles files(out.fd(), Layout::tree);
+  for (const std::string& name : {"nothing"s, "folder"s, "file/below"s, "link"s, "pipe"s, ""s}) {
+    CAPTURE(name);
+    uint64_t bytes = 0;
+    Hash128 content;
+    CHECK(cause_of(files.hash(name, bytes, content)) == cause_of(files.check(name)));
+    CHECK(cause_of(files.check(name)) != "ok");
+  }
+}
+
 TEST_CASE("looking makes nothing") {
   const TempFolder out;
   StoredFiles files(out.fd(), Layout::tree);

@@ -15,12 +15,33 @@
 
 namespace gigafetch::testing {
 
+// The names are one segment when `segments` does not say how many names each has.
 inline std::unique_ptr<worker::Batch> batch_of(const std::vector<std::string>& names,
-                                               uint64_t lease = 1) {
+                                               uint64_t lease = 1,
+                                               std::vector<uint32_t> segments = {}) {
   NameList list;
   for (const std::string& name : names)
     list.append(name);
-  return std::make_unique<worker::Batch>(wire::BatchView{lease, list.count(), list.bytes()});
+  if (segments.empty()) segments = {list.count()};
+  return std::make_unique<worker::Batch>(
+      wire::BatchView{lease, list.count(), false, std::move(segments), list.bytes()});
+}
+
+// One whose names have been released by a worker that waited for them.
+inline std::unique_ptr<worker::Batch> patient_batch_of(const std::vector<std::string>& names) {
+  NameList list;
+  for (const std::string& name : names)
+    list.append(name);
+  return std::make_unique<worker::Batch>(
+      wire::BatchView{1, list.count(), true, {list.count()}, list.bytes()});
+}
+
+// How many names the ranges hold.
+inline uint32_t names_in(const std::vector<wire::Outcome::Range>& ranges) {
+  uint32_t count = 0;
+  for (const wire::Outcome::Range& range : ranges)
+    count += range.count;
+  return count;
 }
 
 // "f0", "f1", ...

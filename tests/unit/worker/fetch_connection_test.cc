@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <ctime>
 #include <deque>
 
 #include "net/drive.h"
@@ -22,7 +23,8 @@ constexpr size_t kMaxInFlight = 16;
 constexpr size_t kSmall = 64 * 1024;
 
 // The owner of one connection: sends what it has, and writes down what it is told. Sink and owner
-// write into one log, so that their order can be seen.
+// write into one log, so that their order can be seen. Of each file stored, it checks that what it
+// is told of the content is about what the sink got.
 struct Scene final : FetchConnection::Owner {
   explicit Scene(ScriptedServer::OnRequest on_request, uint64_t max_file_size = UINT64_MAX)
       : server(loop, std::move(on_request)),
@@ -74,13 +76,20 @@ struct Scene final : FetchConnection::Owner {
     ++disconnected;
   }
   void on_received(size_t bytes) override { received += bytes; }
-  void on_response() override { ++responses; }
+  void on_response(int status, Millis with) override {
+    statuses.push_back(status);
+    waited.push_back(with);
+    answered_at = loop.now();
+  }
   void on_doubt() override { log.push_back("doubt"); }
   void on_announced_close(uint64_t behind) override {
     log.push_back("announced " + std::to_string(behind));
   }
-  void stored(const Task& task, uint64_t bytes) override {
-    log.push_back("stored " + std::string(task.name()) + " " + std::to_string(bytes));
+  void stored(const Task& task, uint64_t bytes, const store::Hash128& with) override {
+    const std::string name(task.name());
+    log.push_back("stored " + name + " " + std::to_string(bytes));
+    CHECK(with == store::content_hash(name, sink.files[name]));
+    content = with;
     ++decided;
   }
   void failed(const Task& task, FileFailure with) override {
@@ -92,6 +101,17 @@ struct Scene final : FetchConnection::Owner {
     log.push_back("charged " + std::string(task.name()) + " " + std::string(name_of(with.cause)));
     failure = with;
     at_least = wait;
+    ++decided;
+  }
+  void unanswered(Task task, FileFailure with) override {
+    log.push_back("unanswered " + std::string(task.name()) + " " +
+                  std::string(name_of(with.cause)));
+    failure = with;
+    ++decided;
+  }
+  void gave_up_waiting(Task task) override {
+    log.push_back("gave up " + std::string(task.name()));
+    given_back.push_back(task);
     ++decided;
   }
   void give_back(const Task& task) override {
@@ -117,8 +137,11 @@ struct Scene final : FetchConnection::Owner {
   size_t decided = 0;
   int disconnected = 0;
   int connect_error = 0;
-  int responses = 0;
+  std::vector<int> statuses;
+  std::vector<Millis> waited;
+  TimePoint answered_at;  // the last
   size_t received = 0;
+  store::Hash128 content;  // of the last one stored
   FileFailure failure;
   Millis at_least{-1};
   std::vector<Task> given_back;
@@ -145,7 +168,7 @@ TEST_CASE("small bodies are stored with one put each, in the order of the reques
   CHECK(scene.log ==
         Log{"connected", "put a", "stored a 13", "put b", "stored b 13", "put c", "stored c 13"});
   CHECK(scene.sink.files["b"] == "the body of b");
-  CHECK(scene.responses == 3);
+  CHECK(scene.statuses == std::vector<int>{200, 200, 200});
   CHECK(scene.received == 3 * 13);
   CHECK(scene.connection.is_open());
   CHECK(scene.connection.sent() == 3);
@@ -218,6 +241,41 @@ TEST_CASE("a body over 64 KiB goes through a writer, one up to it does not") {
   }
 }
 
+TEST_CASE("what is told of a content is its content hash, however the body comes") {
+  struct Case {
+    size_t size;
+    size_t chunk_bytes;  // 0: not in chunks
+    bool piecemeal;      // a read for each 20,000 bytes
+  };
+  for (const Case& c :
+       {Case{0, 0, false}, Case{0, 1, false}, Case{1, 0, false}, Case{240, 7, false},
+        Case{kSmall, 0, true}, Case{kSmall, 999, true}, Case{kSmall + 1, 0, true},
+        Case{kSmall + 1, 999, true}, Case{200'000, 0, true}, Case{200'000, 70'000, true},
+        Case{200'000, 999, false}}) {
+    CAPTURE(c.size);
+    CAPTURE(c.chunk_bytes);
+    const std::string body = large(c.size);
+    std::string out = ok(body);
+    if (c.chunk_bytes > 0) {
+      out = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+      for (size_t at = 0; at < body.size(); at += c.chunk_bytes)
+        out += chunk(body.substr(at, c.chunk_bytes));
+      out += chunk("");
+    }
+    Scene scene([](Peer&, const std::string&) {});
+    scene.fetch({"a"});
+    REQUIRE(scene.until([&] { return scene.server.targets.size() == 1; }));
+    const size_t piece = c.piecemeal ? 20'000 : out.size();
+    for (size_t at = 0; at < out.size(); at += piece) {
+      scene.server.peers[0]->send(out.substr(at, piece));
+      run_what_is_there(scene.loop);
+    }
+    REQUIRE(scene.until_decided());
+    CHECK(scene.sink.files["a"] == body);
+    CHECK(scene.content == store::content_hash("a", body));
+  }
+}
+
 TEST_CASE("a body that the end of the connection delimits is stored, and the rest given back") {
   Scene scene([](Peer& peer, const std::string&) {
     peer.send("HTTP/1.0 200 OK\r\n\r\nall of it");
@@ -283,18 +341,21 @@ TEST_CASE("an answer that may pass is charged and to be tried again") {
   }
 }
 
-TEST_CASE("Retry-After in seconds is kept to, within reason; anything else says nothing") {
-  const std::vector<std::pair<std::string, int64_t>> cases = {{"0", 0},
-                                                              {"3", 3000},
-                                                              {"300", 300'000},
-                                                              {"100000", 300'000},
-                                                              {"-5", 0},
-                                                              {"1.5", 0},
-                                                              {"soon", 0},
-                                                              {"Wed, 21 Oct 2026 07:28:00 GMT", 0},
-                                                              {"3 ", 3000},
-                                                              {"3, 4", 0},
-                                                              {"99999999999999999999", 0}};
+TEST_CASE(
+    "Retry-After is kept to, within reason; what is neither seconds nor a date says nothing") {
+  const std::vector<std::pair<std::string, int64_t>> cases = {
+      {"0", 0},
+      {"3", 3000},
+      {"300", 300'000},
+      {"100000", 300'000},
+      {"-5", 0},
+      {"1.5", 0},
+      {"soon", 0},
+      {"Sun, 06 Nov 1994 08:49:37 GMT", 0},
+      {"Fri, 31 Dec 9999 23:59:59 GMT", 300'000},
+      {"3 ", 3000},
+      {"3, 4", 0},
+      {"99999999999999999999", 300'000}};
   for (const auto& [value, expected] : cases) {
     CAPTURE(value);
     Scene scene([&](Peer& peer, const std::string&) {
@@ -304,6 +365,23 @@ TEST_CASE("Retry-After in seconds is kept to, within reason; anything else says 
     REQUIRE(scene.until_decided());
     CHECK(scene.at_least == Millis(expected));
   }
+}
+
+TEST_CASE("a date in Retry-After counts from the present") {
+  const std::time_t before = std::time(nullptr);
+  const std::time_t date = before + 200;
+  char text[64];
+  std::tm parts{};
+  REQUIRE(::gmtime_r(&date, &parts) != nullptr);
+  REQUIRE(std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts) > 0);
+  Scene scene([&](Peer& peer, const std::string&) {
+    peer.send(response("503 Busy", "Retry-After: " + std::string(text) + "\r\n", ""));
+  });
+  scene.fetch({"a"});
+  REQUIRE(scene.until_decided());
+  const std::time_t passed = std::time(nullptr) - before;
+  CHECK(scene.at_least <= Millis(200'000));
+  CHECK(scene.at_least >= Millis((200 - passed) * 1000));
 }
 
 TEST_CASE("a redirect is not followed, and its target is shown escaped") {
@@ -452,7 +530,8 @@ TEST_CASE("a writer that fails, at whatever step and in whatever way, leaves no 
   }
 }
 
-TEST_CASE("a new connection that ends before its first answer charges the oldest request alone") {
+TEST_CASE(
+    "a new connection that ends before its first answer leaves its owner to say whom to blame") {
   for (const bool reset : {false, true}) {
     CAPTURE(reset);
     Scene scene([&](Peer& peer, const std::string& target) {
@@ -466,7 +545,8 @@ TEST_CASE("a new connection that ends before its first answer charges the oldest
     scene.fetch({"a", "b", "c"});
     REQUIRE(scene.until_disconnected());
     CHECK(scene.log ==
-          Log{"connected", "doubt", "charged a reset", "again b", "again c", "disconnected"});
+          Log{"connected", "doubt", "unanswered a reset", "again b", "again c", "disconnected"});
+    CHECK(scene.failure.text.find("before the response") != std::string::npos);
     for (const Task& task : scene.given_back)
       CHECK_FALSE(task.replayed);
   }
@@ -493,6 +573,19 @@ TEST_CASE("a reused connection that ends before the answer is replayed once, the
   REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
   REQUIRE(scene.until_disconnected());
   CHECK(scene.logged("charged a reset"));
+  CHECK_FALSE(scene.logged("unanswered a reset"));
+}
+
+TEST_CASE(
+    "a name replayed on a new connection that ends unanswered is for its owner to judge too") {
+  Scene scene([](Peer& peer, const std::string&) { peer.end(); });
+  scene.batch = batch_of({"a"});
+  Task replayed{scene.batch.get(), 0};
+  replayed.replayed = true;
+  scene.to_send = {replayed};
+  REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "doubt", "unanswered a reset", "disconnected"});
 }
 
 TEST_CASE("a connection that ends inside an answer charges it, and what was half stored goes") {
@@ -536,6 +629,10 @@ TEST_CASE("what was half stored is gone before the failure is told") {
   SUBCASE("the origin fell silent") {
     scene.connection.give_up_stalled();
     told = "charged a stalled";
+  }
+  SUBCASE("the origin kept it waiting") {
+    scene.connection.give_up_waiting();
+    told = "gave up a";
   }
   REQUIRE(scene.until_disconnected());
   const auto position = [&](const std::string& entry) {
@@ -596,6 +693,82 @@ TEST_CASE("giving up a silent connection charges the oldest request alone") {
   CHECK(scene.log == Log{"connected", "doubt", "charged a stalled", "again b", "disconnected"});
   run_what_is_there(scene.loop);
   CHECK(scene.log.size() == 5);
+}
+
+TEST_CASE("giving up waiting charges nobody and casts no doubt; all of it can be sent again") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/a") peer.send(ok("x"));
+  });
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until([&] { return scene.logged("stored a 1"); }));
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
+  scene.connection.give_up_waiting();
+  const Log told{"connected", "put a", "stored a 1", "gave up b", "again c", "disconnected"};
+  CHECK(scene.log == told);
+  CHECK(scene.connection.is_closed());
+  for (const Task& task : scene.given_back) {
+    CHECK(task.attempts == 0);
+    CHECK_FALSE(task.replayed);
+  }
+  run_what_is_there(scene.loop);
+  CHECK(scene.log == told);
+
+  scene.to_send = {scene.given_back[0]};
+  REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
+  REQUIRE(scene.until([&] { return scene.server.peers.size() == 2; }));
+  REQUIRE(scene.until([&] { return !scene.server.peers[1]->targets.empty(); }));
+  scene.server.peers[1]->send(ok("it came"));
+  REQUIRE(scene.until([&] { return scene.logged("stored b 7"); }));
+}
+
+TEST_CASE("giving up waiting forgets requests that have not been sent") {
+  Scene scene([](Peer&, const std::string&) {});
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 1; }));
+  const auto more = batch_of({"b"});
+  scene.connection.request_buffer() += "GET /b HTTP/1.1\r\nHost: h\r\n\r\n";
+  scene.connection.add(Task{more.get(), 0});
+  scene.connection.give_up_waiting();
+  CHECK(scene.logged("again b"));
+  CHECK(scene.connection.request_buffer().empty());
+  CHECK(scene.connection.sent() == 1);
+}
+
+TEST_CASE("what is told of a wait runs from the request, or from the answer before it") {
+  Scene scene([](Peer&, const std::string&) {});
+  const auto pass = [&](Millis time) {
+    bool passed = false;
+    net::Timer timer(scene.loop, [&] { passed = true; });
+    timer.start(time);
+    REQUIRE(scene.until([&] { return passed; }));
+  };
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until([&] { return scene.connection.in_flight() == 3; }));
+  const TimePoint asked = scene.loop.now();
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
+  pass(Millis(30));
+  scene.server.peers[0]->send(ok("a") + ok("b"));
+  REQUIRE(scene.until([&] { return scene.waited.size() == 2; }));
+  CHECK(scene.waited[0] >= Millis(30));
+  CHECK(scene.waited[0] == scene.answered_at - asked);
+  CHECK(scene.waited[1] == Millis(0));
+  const TimePoint second = scene.answered_at;
+  pass(Millis(20));
+  scene.server.peers[0]->send(response("404 No", "", ""));
+  REQUIRE(scene.until_decided());
+  CHECK(scene.waited[2] >= Millis(20));
+  CHECK(scene.waited[2] == scene.answered_at - second);
+  CHECK(scene.statuses == std::vector<int>{200, 200, 404});
+
+  // Time without a request is nobody's.
+  pass(Millis(20));
+  const TimePoint asked_again = scene.loop.now();
+  scene.to_send = {Task{scene.batch.get(), 0}};
+  scene.fill(scene.connection);
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 4; }));
+  scene.server.peers[0]->send(ok("a"));
+  REQUIRE(scene.until([&] { return scene.waited.size() == 4; }));
+  CHECK(scene.waited[3] == scene.answered_at - asked_again);
 }
 
 TEST_CASE("giving up a connection that is not there yet is a failure to connect") {
@@ -689,7 +862,7 @@ TEST_CASE("an end or reset at any byte of three answers never gives a file anoth
       for (const auto& [name, body] : scene.sink.files)
         CHECK(body == whole.at(name));
       const auto charged = std::count_if(scene.log.begin(), scene.log.end(), [](const auto& entry) {
-        return entry.starts_with("charged");
+        return entry.starts_with("charged") || entry.starts_with("unanswered");
       });
       CHECK(charged <= 1);
       CHECK(scene.sink.open_writers == 0);

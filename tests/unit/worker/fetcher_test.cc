@@ -18,8 +18,8 @@ using Peer = ScriptedServer::Peer;
 
 // Settles the names of its batches, as the worker does.
 struct Client final : Fetcher::Client {
-  void on_stored(const Task& task, uint64_t bytes) override {
-    task.batch->settle_stored(task.index, bytes);
+  void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
+    task.batch->settle_stored(task.index, bytes, content);
     ++stored;
     ++calls;
   }
@@ -28,6 +28,12 @@ struct Client final : Fetcher::Client {
     task.batch->settle_failed(task.index, std::move(failure));
     ++calls;
   }
+  void on_released(const Task& task) override {
+    released.emplace_back(task.name());
+    task.batch->release(task.index);
+    ++calls;
+  }
+  void on_pushback() override { ++pushbacks; }
   void on_store_broken(std::string_view text) override {
     broken = text;
     ++times_broken;
@@ -39,6 +45,8 @@ struct Client final : Fetcher::Client {
 
   size_t stored = 0;
   std::map<std::string, FileFailure> failures;
+  std::vector<std::string> released;
+  int pushbacks = 0;
   std::string broken;
   int times_broken = 0;
   size_t calls = 0, calls_before_broken = 0;
@@ -68,8 +76,9 @@ struct Scene {
     if (fetcher) fetcher->abandon();
   }
 
-  void fetch(const std::vector<std::string>& names) {
-    batch = batch_of(names);
+  void fetch(const std::vector<std::string>& names) { fetch(batch_of(names)); }
+  void fetch(std::unique_ptr<Batch> given) {
+    batch = std::move(given);
     fetcher->add(*batch);
   }
   bool until(const std::function<bool()>& done) { return run_until(loop, done); }
@@ -87,6 +96,19 @@ struct Scene {
   std::unique_ptr<Batch> batch;
   std::unique_ptr<Fetcher> fetcher;
 };
+
+// Names that hang are looked at often; the stall timeout stays out of their way.
+Settings tail_settings() {
+  Settings settings = quick_settings();
+  settings.connect_timeout = Millis(1000);
+  settings.retries = 0;
+  return settings;
+}
+
+size_t times_asked(const Scene& scene, const std::string& name) {
+  return static_cast<size_t>(
+      std::count(scene.server.targets.begin(), scene.server.targets.end(), "/get/" + name));
+}
 
 void answer(Peer& peer, const std::string& target) {
   peer.send(ok("body of " + target));
@@ -426,7 +448,7 @@ TEST_CASE("a silent origin costs an attempt, and only the name that was being an
       },
       settings);
   scene.server.start();
-  scene.fetch(numbered(4));
+  scene.fetch(patient_batch_of(numbered(4)));
   REQUIRE(scene.until_settled());
   CHECK(scene.client.stored == 3);
   CHECK(scene.client.failures.at("f0").cause == FailureClass::stalled);
@@ -630,8 +652,8 @@ TEST_CASE("draining sends nothing new, settles what is in flight, and then says 
   run_what_is_there(scene.loop);
   CHECK(scene.client.drained == 1);
   CHECK(held.size() == 4);
-  const wire::Outcome outcome = scene.batch->outcome();
-  CHECK(outcome.stored == 4);
+  const wire::Outcome outcome = scene.batch->take_last_outcome();
+  CHECK(names_in(outcome.stored) == 4);
   REQUIRE(outcome.released.size() == 1);
   CHECK(outcome.released[0].first == 4);
   CHECK(outcome.released[0].count == 16);
@@ -672,8 +694,9 @@ TEST_CASE("draining ends with the connection that fails: its names stay unsettle
   REQUIRE(scene.until([&] { return scene.client.drained > 0; }));
   run_what_is_there(scene.loop);
   CHECK(scene.client.calls == 0);
-  CHECK(scene.batch->outcome().released.size() == 1);
-  CHECK(scene.batch->outcome().released[0].count == 5);
+  const wire::Outcome outcome = scene.batch->take_last_outcome();
+  REQUIRE(outcome.released.size() == 1);
+  CHECK(outcome.released[0].count == 5);
   CHECK(scene.server.peers.size() == 1);
 }
 
@@ -741,9 +764,9 @@ TEST_CASE("the rate is kept to over all connections") {
   Settings settings = quick_settings();
   settings.connections = 8;
   settings.pipeline = 4;
-  settings.rate = 100;
   Scene scene(answer, settings);
   const TimePoint start = scene.loop.now();
+  scene.fetcher->set_pace({32, 100, 0});
   scene.server.start();
   scene.fetch(numbered(40));
   REQUIRE(scene.until_settled());
@@ -782,4 +805,510 @@ TEST_CASE("files large and small, with and without length, over many connections
     whole = whole && scene.sink.files[name] == body("/get/" + name);
   }
   CHECK(whole);
+}
+
+TEST_CASE("never more requests are in flight than the pace allows, over all connections") {
+  Settings settings = quick_settings();
+  settings.pipeline = 4;
+  std::vector<std::pair<Peer*, std::string>> held;
+  Scene scene([&](Peer& peer, const std::string& target) { held.emplace_back(&peer, target); },
+              settings);
+  scene.fetcher->set_pace({3, 0, 0});
+  scene.server.start();
+  scene.fetch(numbered(40));
+  size_t most = 0;
+  while (!scene.batch->all_settled()) {
+    REQUIRE(scene.until([&] { return !held.empty() || scene.batch->all_settled(); }));
+    run_what_is_there(scene.loop);
+    most = std::max(most, held.size());
+    if (held.empty()) continue;
+    answer(*held.front().first, held.front().second);
+    held.erase(held.begin());
+    run_what_is_there(scene.loop);
+  }
+  CHECK(most == 3);
+  CHECK(scene.client.stored == 40);
+}
+
+TEST_CASE("a wider pace is used at once, a narrower one as answers come") {
+  Settings settings = quick_settings();
+  settings.connections = 8;
+  std::vector<std::pair<Peer*, std::string>> held;
+  Scene scene([&](Peer& peer, const std::string& target) { held.emplace_back(&peer, target); },
+              settings);
+  const auto answer_one = [&](size_t number) {
+    answer(*held[number].first, held[number].second);
+    REQUIRE(scene.until([&] { return scene.client.stored == number + 1; }));
+    run_what_is_there(scene.loop);
+  };
+  scene.fetcher->set_pace({1, 0, 0});
+  scene.server.start();
+  scene.fetch(numbered(40));
+  REQUIRE(scene.until([&] { return held.size() == 1; }));
+  run_what_is_there(scene.loop);
+  CHECK(held.size() == 1);
+
+  scene.fetcher->set_pace({6, 0, 0});
+  REQUIRE(scene.until([&] { return held.size() == 6; }));
+  run_what_is_there(scene.loop);
+  CHECK(held.size() == 6);
+
+  scene.fetcher->set_pace({2, 0, 0});
+  for (size_t i = 0; i < 4; ++i)
+    answer_one(i);
+  CHECK_MESSAGE(held.size() == 6, "two are in flight still");
+  answer_one(4);
+  REQUIRE(scene.until([&] { return held.size() == 7; }));
+}
+
+TEST_CASE("a rate that is lifted holds nothing back any more") {
+  Scene scene(answer);
+  scene.fetcher->set_pace({4, 0.001, 0});
+  scene.server.start();
+  scene.fetch(numbered(40));
+  REQUIRE(scene.until([&] { return scene.client.stored == 1; }));
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets.size() == 1);
+  scene.fetcher->set_pace({4, 0, 0});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 40);
+}
+
+TEST_CASE("during a pause nothing is sent, and behind it all goes on by itself") {
+  std::vector<std::pair<Peer*, std::string>> held;
+  TimePoint resumed;
+  Scene* self = nullptr;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    if (held.size() < 4) return held.emplace_back(&peer, target), void();
+    if (resumed == TimePoint()) resumed = self->loop.now();
+    answer(peer, target);
+  });
+  self = &scene;
+  scene.server.start();
+  scene.fetch(numbered(20));
+  REQUIRE(scene.until([&] { return held.size() == 4; }));
+  const TimePoint paused = scene.loop.now();
+  scene.fetcher->set_pace({4, 0, 300});
+  SUBCASE("alone") {}
+  SUBCASE("a shorter one that comes later does not end it") {
+    scene.fetcher->set_pace({4, 0, 1});
+  }
+  SUBCASE("a pace without one does not end it") {
+    scene.fetcher->set_pace({8, 0, 0});
+  }
+  for (const auto& [peer, target] : held)
+    answer(*peer, target);
+  REQUIRE(scene.until([&] { return scene.client.stored == 4; }));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 20);
+  CHECK(resumed - paused >= Millis(300));
+}
+
+TEST_CASE("a pause holds back names that are to be tried again, too") {
+  TimePoint again;
+  Scene* self = nullptr;
+  int tries = 0;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    if (++tries == 1) return peer.send(response("500 Oops", "", ""));
+    again = self->loop.now();
+    answer(peer, target);
+  });
+  self = &scene;
+  scene.server.start();
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return scene.fetcher->counters().retries == 1; }));
+  const TimePoint paused = scene.loop.now();
+  scene.fetcher->set_pace({4, 0, 400});
+  REQUIRE(scene.until_settled());
+  CHECK(again - paused >= Millis(400));
+}
+
+TEST_CASE("while many answers ask for less, they are charged to no file") {
+  Settings settings = quick_settings();
+  settings.retries = 0;
+  int answers = 0;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (++answers > 120) return answer(peer, target);
+        peer.send(answers % 2 == 0 ? response("429 Slow", "", "") : response("503 Busy", "", ""));
+      },
+      settings);
+  scene.server.start();
+  scene.fetch(numbered(80));
+  REQUIRE(scene.until_settled());
+  // The first few of them could still have been about their files.
+  CHECK(scene.client.failures.size() <= 10);
+  CHECK(scene.client.stored == 80 - scene.client.failures.size());
+  for (const auto& [name, failure] : scene.client.failures)
+    CHECK(failure.attempts == 1);
+  CHECK(scene.client.pushbacks == 120);
+  const wire::WorkerCounters& counters = scene.fetcher->counters();
+  CHECK(counters.pushbacks == 120);
+  CHECK(counters.failing == 120);
+  CHECK(counters.failing_status == 429);
+  CHECK(counters.responses == 120 + scene.client.stored);
+  CHECK(counters.retries == 120 - scene.client.failures.size());
+}
+
+TEST_CASE("few answers that ask for less are charged to their files") {
+  Settings settings = quick_settings();
+  settings.connections = 1;
+  settings.retries = 2;
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        if (target == "/get/f3") return peer.send(response("503 Busy", "", ""));
+        answer(peer, target);
+      },
+      settings);
+  scene.server.start();
+  scene.fetch(numbered(60));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 59);
+  CHECK(scene.client.failures.at("f3").attempts == 3);
+  CHECK(scene.client.failures.at("f3").status == 503);
+  CHECK(times_asked(scene, "f3") == 3);
+}
+
+TEST_CASE("an origin that asks for less for ever is not asked for ever") {
+  Settings settings = quick_settings();
+  settings.retries = 0;
+  Scene scene([](Peer& peer, const std::string&) { peer.send(response("429 Slow", "", "")); },
+              settings);
+  scene.server.start();
+  scene.fetch(numbered(14));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.size() == 14);
+  size_t most = 0;
+  for (const auto& [name, failure] : scene.client.failures) {
+    CHECK(failure.status == 429);
+    CHECK(failure.attempts == times_asked(scene, name));
+    most = std::max(most, times_asked(scene, name));
+  }
+  CHECK(most == 5);
+}
+
+TEST_CASE("a final answer behind some that asked for less counts all of them as attempts") {
+  Settings settings = quick_settings();
+  settings.retries = 1;
+  int answers = 0;
+  Scene scene(
+      [&](Peer& peer, const std::string&) {
+        peer.send(++answers <= 40 ? response("429 Slow", "", "") : response("404 No", "", ""));
+      },
+      settings);
+  scene.server.start();
+  scene.fetch(numbered(20));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.size() == 20);
+  for (const auto& [name, failure] : scene.client.failures) {
+    CHECK(failure.status == 404);
+    CHECK(failure.attempts == times_asked(scene, name));
+  }
+}
+
+TEST_CASE("other answers that may pass are charged, however many they are, and ask for nothing") {
+  Settings settings = quick_settings();
+  settings.retries = 1;
+  Scene scene([](Peer& peer,
+                 const std::string&) { peer.send(response("500 Oops", "Retry-After: 0\r\n", "")); },
+              settings);
+  scene.server.start();
+  scene.fetch(numbered(30));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.size() == 30);
+  for (const auto& [name, failure] : scene.client.failures)
+    CHECK(failure.attempts == 2);
+  CHECK(scene.client.pushbacks == 0);
+  CHECK(scene.fetcher->counters().pushbacks == 0);
+  CHECK(scene.fetcher->counters().failing == 60);
+  CHECK(scene.fetcher->counters().failing_status == 500);
+}
+
+TEST_CASE("the longest Retry-After of those that ask for less is told, once") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/get/other") {
+      return peer.send(response("500 Oops", "Retry-After: 200\r\n", ""));
+    }
+    const std::string seconds = target == "/get/long" ? "70" : "50";
+    peer.send(response("429 Slow", "Retry-After: " + seconds + "\r\n", ""));
+  });
+  CHECK(scene.fetcher->take_retry_after() == Millis(0));
+  scene.server.start();
+  scene.fetch({"short", "long", "other", "short too"});
+  REQUIRE(scene.until([&] { return scene.fetcher->counters().responses == 4; }));
+  CHECK(scene.client.pushbacks == 3);
+  CHECK(scene.fetcher->take_retry_after() == Millis(70'000));
+  CHECK(scene.fetcher->take_retry_after() == Millis(0));
+}
+
+TEST_CASE("a name that hangs at the end is asked for on another connection, uncharged") {
+  Scene* self = nullptr;
+  std::vector<size_t> hung_on;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (target == "/get/hang") hung_on.push_back(peer.number);
+        if (target != "/get/hang" || times_asked(*self, "hang") > 1) answer(peer, target);
+      },
+      tail_settings());
+  self = &scene;
+  scene.server.start();
+  scene.fetch({"f0", "hang", "f1", "f2", "f3", "f4"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 6);
+  CHECK(scene.client.failures.empty());
+  CHECK(scene.client.released.empty());
+  REQUIRE(hung_on.size() == 2);
+  CHECK(hung_on[0] != hung_on[1]);
+  REQUIRE(scene.until([&] { return scene.server.peers[hung_on[0] - 1]->socket->gone(); }));
+  CHECK(scene.fetcher->counters().retries == 1);
+  CHECK(scene.fetcher->counters().requests == 7);
+}
+
+TEST_CASE("a name that hangs again is released; one that was waited for before is waited for") {
+  Peer* patient_on = nullptr;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (target == "/get/patient") patient_on = &peer;
+        if (target != "/get/hang" && target != "/get/patient") answer(peer, target);
+      },
+      tail_settings());
+  scene.server.start();
+  const auto patient = patient_batch_of({"patient"});
+  scene.fetcher->add(*patient);
+  scene.fetch({"f0", "hang", "f1"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 2);
+  CHECK(scene.client.failures.empty());
+  CHECK(scene.client.released == std::vector<std::string>{"hang"});
+  CHECK(times_asked(scene, "hang") == 2);
+  CHECK(times_asked(scene, "patient") == 1);
+  const wire::Outcome outcome = scene.batch->take_outcome();
+  CHECK(outcome.last);
+  REQUIRE(outcome.released.size() == 1);
+  CHECK(outcome.released[0].first == 1);
+  CHECK(outcome.released[0].count == 1);
+
+  REQUIRE(patient_on != nullptr);
+  answer(*patient_on, "/get/patient");
+  REQUIRE(scene.until([&] { return patient->all_settled(); }));
+  CHECK(scene.client.stored == 3);
+  // Nothing is left in flight that a drain would wait for.
+  scene.fetcher->drain();
+  CHECK(scene.client.drained == 1);
+}
+
+TEST_CASE("names behind one that hangs on a connection are neither released nor charged") {
+  Settings settings = tail_settings();
+  settings.connections = 1;
+  settings.pipeline = 8;
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        const bool behind =
+            std::find(peer.targets.begin(), peer.targets.end(), "/get/hang") != peer.targets.end();
+        if (!behind) answer(peer, target);
+      },
+      settings);
+  scene.server.start();
+  scene.fetch({"f0", "hang", "f1", "f2", "f3"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 4);
+  CHECK(scene.client.released == std::vector<std::string>{"hang"});
+}
+
+TEST_CASE("what was half stored of a name that hangs is removed when it is given up") {
+  Scene scene(
+      [](Peer& peer, const std::string&) {
+        peer.send(ok(std::string(300'000, 'x')).substr(0, 200'000));
+      },
+      tail_settings());
+  scene.server.start();
+  scene.fetch({"hang"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.released == std::vector<std::string>{"hang"});
+  CHECK(scene.sink.open_writers == 0);
+  CHECK(scene.sink.files.empty());
+  CHECK(std::count(scene.log.begin(), scene.log.end(), "abort hang") == 2);
+}
+
+TEST_CASE("while there is more to send, one of many connections may hang") {
+  Settings settings = tail_settings();
+  settings.connections = 8;
+  Scene* self = nullptr;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (target != "/get/hang" || times_asked(*self, "hang") > 1) answer(peer, target);
+      },
+      settings);
+  self = &scene;
+  // So that there is more to send for longer than it would take to give it up.
+  scene.fetcher->set_pace({8, 50, 0});
+  scene.server.start();
+  std::vector<std::string> names = numbered(400);
+  names.insert(names.begin(), "hang");
+  scene.fetch(names);
+  REQUIRE(scene.until([&] { return scene.client.stored == 100; }));
+  CHECK(times_asked(scene, "hang") == 1);
+  scene.fetcher->set_pace({8, 0, 0});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 401);
+  CHECK(times_asked(scene, "hang") == 2);
+}
+
+TEST_CASE("when a good share of the connections hangs, they are given up while there is more") {
+  Settings settings = tail_settings();
+  Scene* self = nullptr;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (target != "/get/hang" || times_asked(*self, "hang") > 1) answer(peer, target);
+      },
+      settings);
+  self = &scene;
+  scene.fetcher->set_pace({4, 20, 0});
+  scene.server.start();
+  std::vector<std::string> names = numbered(1000);
+  names.insert(names.begin(), "hang");
+  scene.fetch(names);
+  REQUIRE(scene.until([&] { return times_asked(scene, "hang") == 2; }));
+  CHECK(scene.client.stored < 1000);
+  scene.fetcher->set_pace({4, 0, 0});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 1001);
+}
+
+TEST_CASE("a name that hangs where little may be in flight does not hold up the others") {
+  Settings settings = tail_settings();
+  settings.connections = 16;
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        if (target != "/get/hang") answer(peer, target);
+      },
+      settings);
+  scene.fetcher->set_pace({1, 0, 0});
+  scene.server.start();
+  std::vector<std::string> names = numbered(20);
+  names.insert(names.begin(), "hang");
+  scene.fetch(names);
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 20);
+  CHECK(scene.client.released == std::vector<std::string>{"hang"});
+}
+
+TEST_CASE(
+    "an origin that accepts and ends connections unanswered charges no file, and is tried "
+    "ever less often") {
+  Settings settings = quick_settings();
+  settings.retries = 0;
+  bool away = true;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (!away) return answer(peer, target);
+        peer.number % 2 == 0 ? peer.reset() : peer.end();
+      },
+      settings);
+  scene.server.start();
+  const TimePoint start = scene.loop.now();
+  scene.fetch(numbered(40));
+  REQUIRE(scene.until([&] { return scene.server.peers.size() == 4; }));
+  REQUIRE(scene.until([&] { return !scene.fetcher->trouble().empty(); }));
+  CHECK(scene.fetcher->trouble().find("unanswered") != std::string::npos);
+  REQUIRE(scene.until([&] { return scene.server.peers.size() == 7; }));
+  // Waits of at least 50, 100 and 200 ms came before the fifth, sixth and seventh.
+  CHECK(scene.loop.now() - start >= Millis(350));
+  CHECK(scene.client.calls == 0);
+  CHECK(scene.fetcher->counters().retries == 0);
+  CHECK_FALSE(scene.fetcher->trouble().empty());
+
+  away = false;
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 40);
+  CHECK(scene.client.failures.empty());
+  CHECK(scene.fetcher->trouble().empty());
+}
+
+TEST_CASE("when an origin that ended connections unanswered is back, all connections are used") {
+  bool away = true;
+  std::vector<std::pair<Peer*, std::string>> held;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    if (away) return peer.reset();
+    if (held.size() > 0) return held.emplace_back(&peer, target), void();
+    held.emplace_back(&peer, target);
+    answer(peer, target);
+  });
+  scene.server.start();
+  scene.fetch(numbered(40));
+  REQUIRE(scene.until([&] { return !scene.fetcher->trouble().empty(); }));
+  away = false;
+  // One is answered; the others are not, and so cannot be what opened the rest.
+  REQUIRE(scene.until([&] { return held.size() == 5; }));
+  CHECK(scene.client.stored == 1);
+}
+
+TEST_CASE("an origin that goes on accepting while it is away in the middle is waited for") {
+  Settings settings = quick_settings();
+  settings.retries = 1;
+  bool away = false;
+  int asked = 0;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        if (++asked == 20) away = true;
+        if (away) return peer.reset();
+        answer(peer, target);
+      },
+      settings);
+  scene.server.start();
+  scene.fetch(numbered(80));
+  REQUIRE(scene.until([&] { return !scene.fetcher->trouble().empty(); }));
+  CHECK(scene.client.failures.empty());
+  away = false;
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 80);
+  CHECK(scene.client.failures.empty());
+}
+
+TEST_CASE("a first name that kills every connection does not pass for an origin that is away") {
+  Settings settings = quick_settings();
+  settings.connections = 1;
+  settings.retries = 1;
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        if (target == "/get/killer") return peer.reset();
+        answer(peer, target);
+      },
+      settings);
+  scene.server.start();
+  std::vector<std::string> names = numbered(40);
+  names.insert(names.begin(), "killer");
+  scene.fetch(names);
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 40);
+  CHECK(scene.client.failures.at("killer").cause == FailureClass::reset);
+  CHECK(scene.client.failures.at("killer").attempts == 2);
+  CHECK(scene.fetcher->trouble().empty());
+}
+
+TEST_CASE("when few names are left, connections that end unanswered are charged to them") {
+  Settings settings = quick_settings();
+  settings.retries = 1;
+  Scene scene([](Peer& peer, const std::string&) { peer.reset(); }, settings);
+  scene.server.start();
+  scene.fetch(numbered(3));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.size() == 3);
+  for (const auto& [name, failure] : scene.client.failures) {
+    CHECK(failure.cause == FailureClass::reset);
+    CHECK(failure.attempts == 2);
+  }
+}
+
+TEST_CASE("while draining, a connection that ends unanswered holds nothing up") {
+  Scene scene([](Peer&, const std::string&) {});
+  scene.server.start();
+  scene.fetch(numbered(40));
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 4; }));
+  scene.fetcher->drain();
+  for (const auto& peer : scene.server.peers)
+    peer->reset();
+  REQUIRE(scene.until([&] { return scene.client.drained > 0; }));
+  CHECK(scene.client.calls == 0);
+  CHECK(scene.server.peers.size() == 4);
 }

@@ -40,7 +40,9 @@ TEST_CASE("new names come in the order of their batches, each once, untried") {
   CHECK(task->batch == first.get());
   CHECK(task->index == 0);
   CHECK(task->attempts == 0);
+  CHECK_FALSE(task->unanswered);
   CHECK_FALSE(task->replayed);
+  CHECK_FALSE(task->moved);
   CHECK(take_name(queue, at(0)) == "b");
   CHECK(take_name(queue, at(0)) == "c");
   CHECK(take_name(queue, at(0)) == "nothing");
@@ -135,6 +137,49 @@ TEST_CASE("ready counts every waiting name whose time has come") {
   CHECK(queue.ready(at(20), 100) == 3);
   CHECK(queue.ready(at(100), 100) == 5);
   CHECK(queue.ready(at(100), 2) == 2);
+}
+
+TEST_CASE("a batch is begun when each of its names has been taken once, also when some came back") {
+  const auto first = batch_of(numbered(2)), second = batch_of(numbered(1));
+  TaskQueue queue;
+  queue.add(*first);
+  queue.add(*second);
+  const Task task = *queue.take(at(0), false);
+  CHECK_FALSE(first->all_begun());
+  queue.put_back(task);
+  CHECK(queue.take(at(0), false)->index == 0);
+  CHECK_FALSE(first->all_begun());
+  CHECK(queue.take(at(0), false)->index == 1);
+  CHECK(first->all_begun());
+  CHECK_FALSE(second->all_begun());
+  queue.put_back(task);
+  CHECK(first->all_begun());
+  CHECK(queue.take(at(0), false)->batch == first.get());
+  CHECK(queue.take(at(0), false)->batch == second.get());
+  CHECK(second->all_begun());
+}
+
+TEST_CASE("a batch that is dropped before its end is not begun") {
+  const auto batch = batch_of(numbered(2));
+  TaskQueue queue;
+  queue.add(*batch);
+  (void)queue.take(at(0), false);
+  queue.clear();
+  CHECK_FALSE(batch->all_begun());
+}
+
+TEST_CASE("a name given back keeps what it has been through") {
+  const auto batch = batch_of({"a"});
+  TaskQueue queue;
+  queue.add(*batch);
+  Task task = *queue.take(at(0), false);
+  task.moved = true;
+  task.unanswered = true;
+  queue.put_back(task);
+  const std::optional<Task> again = queue.take(at(0), false);
+  REQUIRE(again.has_value());
+  CHECK(again->moved);
+  CHECK(again->unanswered);
 }
 
 TEST_CASE("clear drops what was not taken, and what was given back or waits") {

@@ -12,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
 #include "net/blocking_origin.h"
+#include "store/content_hash.h"
 #include "wire/frame_socket.h"
 #include "wire/messages.h"
 #include "worker/batch_of.h"
@@ -23,12 +24,14 @@ using wire::MessageType;
 
 namespace {
 
+using Ranges = std::vector<wire::Outcome::Range>;
+
 constexpr uint64_t kRunId = 0x1122334455667788;
 
 // A worker in a child process, and the coordinator's end of its socket.
 class WorkerProcess : public FrameSocket {
  public:
-  explicit WorkerProcess(Mode mode) {
+  explicit WorkerProcess(Mode mode, uint32_t pipeline = 1) {
     Settings settings;
     settings.origin.scheme = "http";
     settings.origin.host = "127.0.0.1";
@@ -36,7 +39,9 @@ class WorkerProcess : public FrameSocket {
     settings.api = "marker";
     settings.mode = mode;
     settings.connections = 1;
+    settings.pipeline = pipeline;
     settings.retries = 0;
+    settings.connect_timeout = Millis(1000);  // so that silences are noticed soon
     Result<UniqueFd> listener = listen_in_folder(state.fd(), "socket");
     if (!listener) return;
     pid_ = ::fork();
@@ -58,12 +63,15 @@ class WorkerProcess : public FrameSocket {
 
   pid_t pid() const { return pid_; }
 
-  void send_batch(uint64_t lease, const std::vector<std::string>& names) const {
+  // The names are one segment when `segments` does not say how many names each has.
+  void send_batch(uint64_t lease, const std::vector<std::string>& names, bool patient = false,
+                  std::vector<uint32_t> segments = {}) const {
     NameList list;
     for (const std::string& name : names) {
       list.append(name);
     }
-    send(wire::BatchView{lease, list.count(), list.bytes()});
+    if (segments.empty()) segments = {list.count()};
+    send(wire::BatchView{lease, list.count(), patient, std::move(segments), list.bytes()});
   }
 
   // The next message but pulses.
@@ -72,6 +80,14 @@ class WorkerProcess : public FrameSocket {
     while (message && message->type == MessageType::pulse)
       message = next();
     return message;
+  }
+  // The next pulse; nullopt when something else comes first.
+  std::optional<wire::Pulse> next_pulse() {
+    const std::optional<Message> message = next();
+    if (!message || message->type != MessageType::pulse) return std::nullopt;
+    Result<wire::Pulse> pulse = wire::parse_pulse(message->payload);
+    if (!pulse) return std::nullopt;
+    return std::move(pulse).value();
   }
   std::optional<wire::Outcome> next_outcome() {
     const std::optional<Message> message = next_but_pulse();
@@ -139,8 +155,11 @@ TEST_CASE("a worker fetches a batch into the output folder and reports it once")
   REQUIRE(outcome.has_value());
   CHECK(outcome->lease == 42);
   CHECK(outcome->count == 3);
-  CHECK(outcome->stored == 2);
-  CHECK(outcome->bytes == 14);
+  CHECK(outcome->last);
+  CHECK(outcome->stored == Ranges{{0, 1}, {2, 1}});
+  const store::Hash128 sum =
+      store::content_hash("folder/a", "the bytes of a") + store::content_hash("b", "");
+  CHECK(outcome->contents == std::vector<wire::Outcome::Content>{{0, 14, sum.low, sum.high}});
   REQUIRE(outcome->failures.size() == 1);
   CHECK(outcome->failures[0].index == 1);
   CHECK(outcome->failures[0].file.cause == FailureClass::bad_name);
@@ -151,26 +170,30 @@ TEST_CASE("a worker fetches a batch into the output folder and reports it once")
   CHECK(read_file(worker.output / "b") == "");
 }
 
-TEST_CASE("a worker that checks looks for each file, fetches nothing, and sums up what it found") {
+TEST_CASE("a worker that checks reads each file, fetches nothing, and sums up what it found") {
   WorkerProcess worker(Mode::check);
   REQUIRE(worker.greeted());
   std::filesystem::create_directory(worker.output / "folder");
+  const std::string large(200'000, 'l');
   write_file(worker.output / "a", "x");
-  write_file(worker.output / "folder/b", "y");
-  worker.send_batch(7, {"a", "missing", "folder/b", "folder"});
+  write_file(worker.output / "folder/b", "yy");
+  write_file(worker.output / "large", large);
+  worker.send_batch(7, {"a", "missing", "folder/b", "folder", "large"}, false, {1, 1, 3});
   const std::optional<wire::Outcome> outcome = worker.next_outcome();
   REQUIRE(outcome.has_value());
-  CHECK(outcome->stored == 2);
+  CHECK(outcome->last);
+  CHECK(outcome->stored == Ranges{{0, 1}, {2, 1}, {4, 1}});
   REQUIRE(outcome->failures.size() == 2);
   CHECK(outcome->failures[0].index == 1);
   CHECK(outcome->failures[0].file.cause == FailureClass::missing);
   CHECK(outcome->failures[1].index == 3);
   CHECK(outcome->failures[1].file.cause != FailureClass::missing);
-  store::SetHash found;
-  found.add(store::hash_of_name("a"));
-  found.add(store::hash_of_name("folder/b"));
-  CHECK(outcome->set_hash_low == found.sum.low);
-  CHECK(outcome->set_hash_high == found.sum.high);
+  const store::Hash128 first = store::content_hash("a", "x");
+  const store::Hash128 third =
+      store::content_hash("folder/b", "yy") + store::content_hash("large", large);
+  CHECK(outcome->contents ==
+        std::vector<wire::Outcome::Content>{{0, 1, first.low, first.high},
+                                            {2, 200'002, third.low, third.high}});
   CHECK(outcome->counters.requests == 0);
 }
 
@@ -186,11 +209,12 @@ TEST_CASE("a worker that compares stores nothing, and tells files that differ") 
   }
   const std::optional<wire::Outcome> outcome = worker.next_outcome();
   REQUIRE(outcome.has_value());
-  CHECK(outcome->stored == 1);
+  CHECK(outcome->stored == Ranges{{0, 1}});
   REQUIRE(outcome->failures.size() == 2);
   CHECK(outcome->failures[0].file.cause == FailureClass::different);
   CHECK(outcome->failures[1].file.cause == FailureClass::missing);
-  CHECK(outcome->set_hash_low == store::hash_of_name("same").low);
+  const store::Hash128 same = store::content_hash("same", "bytes");
+  CHECK(outcome->contents == std::vector<wire::Outcome::Content>{{0, 5, same.low, same.high}});
   CHECK(read_file(worker.output / "missing") == "(none)");
 }
 
@@ -214,15 +238,14 @@ TEST_CASE("a draining worker settles what is in flight and hands the rest back")
     }
   }
   REQUIRE(outcomes.size() == 3);
-  CHECK(outcomes[1].stored == 1);
-  REQUIRE(outcomes[1].released.size() == 1);
-  CHECK(outcomes[1].released[0].first == 1);
-  CHECK(outcomes[1].released[0].count == 2);
-  CHECK(outcomes[2].stored == 0);
-  CHECK(outcomes[2].released.size() == 1);
-  CHECK(outcomes[3].stored == 0);
-  REQUIRE(outcomes[3].released.size() == 1);
-  CHECK(outcomes[3].released[0].count == 2);
+  for (const auto& [lease, outcome] : outcomes)
+    CHECK(outcome.last);
+  CHECK(outcomes[1].stored == Ranges{{0, 1}});
+  CHECK(outcomes[1].released == Ranges{{1, 2}});
+  CHECK(outcomes[2].stored.empty());
+  CHECK(outcomes[2].released == Ranges{{0, 1}});
+  CHECK(outcomes[3].stored.empty());
+  CHECK(outcomes[3].released == Ranges{{0, 2}});
   CHECK(read_file(worker.output / "a") == "bytes");
 
   worker.send_batch(4, {"g"});
@@ -230,6 +253,146 @@ TEST_CASE("a draining worker settles what is in flight and hands the rest back")
   REQUIRE(late.has_value());
   CHECK(late->lease == 4);
   CHECK(late->released.size() == 1);
+}
+
+TEST_CASE("a draining worker tells at once what it has stored of a batch that it goes on with") {
+  WorkerProcess worker(Mode::store);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"a", "b", "c"});
+  CHECK(worker.origin.take_request() == "/get/a");
+  worker.origin.answer("bytes");
+  CHECK(worker.origin.take_request() == "/get/b");
+  worker.send_empty(MessageType::drain);
+  const std::optional<wire::Outcome> part = worker.next_outcome();
+  REQUIRE(part.has_value());
+  CHECK_FALSE(part->last);
+  CHECK(part->stored == Ranges{{0, 1}});
+  CHECK(part->released.empty());
+  worker.origin.answer("more");
+  const std::optional<wire::Outcome> rest = worker.next_outcome();
+  REQUIRE(rest.has_value());
+  CHECK(rest->last);
+  CHECK(rest->stored == Ranges{{1, 1}});
+  CHECK(rest->released == Ranges{{2, 1}});
+}
+
+TEST_CASE(
+    "of a batch whose last names are slow a part is told, and a further one when it is large") {
+  WorkerProcess worker(Mode::store, 64);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, numbered(40), true);
+  for (int i = 0; i < 40; ++i)
+    CHECK(worker.origin.take_request() == "/get/f" + std::to_string(i));
+  const auto answer = [&](int count) {
+    std::string bytes;
+    for (int i = 0; i < count; ++i)
+      bytes += "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+    worker.origin.send(bytes);
+  };
+  answer(10);
+  const std::optional<wire::Outcome> first = worker.next_outcome();
+  REQUIRE(first.has_value());
+  CHECK_FALSE(first->last);
+  CHECK(first->count == 40);
+  CHECK(first->stored == Ranges{{0, 10}});
+  REQUIRE(first->contents.size() == 1);
+  CHECK(first->contents[0].bytes == 10);
+  CHECK(first->released.empty());
+
+  // Small: it waits. Many looks at the batch lie between pulses.
+  answer(5);
+  for (int i = 0; i < 2; ++i)
+    CHECK(worker.next_pulse().has_value());
+  answer(11);
+  const std::optional<wire::Outcome> second = worker.next_outcome();
+  REQUIRE(second.has_value());
+  CHECK_FALSE(second->last);
+  CHECK(second->stored == Ranges{{10, 16}});
+
+  answer(14);
+  const std::optional<wire::Outcome> last = worker.next_outcome();
+  REQUIRE(last.has_value());
+  CHECK(last->last);
+  CHECK(last->stored == Ranges{{26, 14}});
+}
+
+TEST_CASE("of a batch with names that were not sent yet no part is told") {
+  WorkerProcess worker(Mode::store);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"a", "b", "c"}, true);
+  CHECK(worker.origin.take_request() == "/get/a");
+  worker.origin.answer("a");
+  CHECK(worker.origin.take_request() == "/get/b");
+  for (int i = 0; i < 2; ++i)
+    CHECK(worker.next_pulse().has_value());
+  worker.origin.answer("b");
+  CHECK(worker.origin.take_request() == "/get/c");
+  const std::optional<wire::Outcome> part = worker.next_outcome();
+  REQUIRE(part.has_value());
+  CHECK_FALSE(part->last);
+  CHECK(part->stored == Ranges{{0, 2}});
+  worker.origin.answer("c");
+  const std::optional<wire::Outcome> last = worker.next_outcome();
+  REQUIRE(last.has_value());
+  CHECK(last->last);
+  CHECK(last->stored == Ranges{{2, 1}});
+}
+
+TEST_CASE("a name that the origin keeps waiting is handed back at once, and the rest goes on") {
+  WorkerProcess worker(Mode::store);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"hangs", "b"});
+  for (int i = 0; i < 2; ++i) {
+    CHECK(worker.origin.take_request() == "/get/hangs");
+    CHECK(worker.origin.client_leaves());
+  }
+  CHECK(worker.origin.take_request() == "/get/b");
+  const std::optional<wire::Outcome> part = worker.next_outcome();
+  REQUIRE(part.has_value());
+  CHECK_FALSE(part->last);
+  CHECK(part->stored.empty());
+  CHECK(part->failures.empty());
+  CHECK(part->released == Ranges{{0, 1}});
+  worker.origin.answer("b");
+  const std::optional<wire::Outcome> last = worker.next_outcome();
+  REQUIRE(last.has_value());
+  CHECK(last->last);
+  CHECK(last->stored == Ranges{{1, 1}});
+  CHECK(last->released.empty());
+}
+
+TEST_CASE("a worker keeps to the pace it is given") {
+  WorkerProcess worker(Mode::store, 8);
+  REQUIRE(worker.greeted());
+  worker.send(wire::Pace{2, 0, 0});
+  worker.send_batch(1, numbered(5));
+  CHECK(worker.origin.take_request() == "/get/f0");
+  CHECK(worker.origin.take_request() == "/get/f1");
+  std::optional<wire::Pulse> pulse = worker.next_pulse();
+  while (pulse && pulse->counters.requests == 0)
+    pulse = worker.next_pulse();
+  REQUIRE(pulse.has_value());
+  CHECK(pulse->counters.requests == 2);
+  worker.send(wire::Pace{4, 0, 0});
+  CHECK(worker.origin.take_request() == "/get/f2");
+  CHECK(worker.origin.take_request() == "/get/f3");
+}
+
+TEST_CASE("what the origin asks for with Retry-After is told with a pulse, once") {
+  WorkerProcess worker(Mode::store);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"a", "b"});
+  CHECK(worker.origin.take_request() == "/get/a");
+  worker.origin.send("HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
+  CHECK(worker.origin.take_request() == "/get/b");
+  std::optional<wire::Pulse> pulse = worker.next_pulse();
+  while (pulse && pulse->retry_after_ms == 0)
+    pulse = worker.next_pulse();
+  REQUIRE(pulse.has_value());
+  CHECK(pulse->retry_after_ms == 7000);
+  CHECK(pulse->counters.pushbacks == 1);
+  CHECK(pulse->counters.failing == 1);
+  CHECK(pulse->counters.failing_status == 429);
 }
 
 TEST_CASE("a worker that is told to stop leaves in good order, without a half-stored file") {
@@ -252,7 +415,8 @@ TEST_CASE("a worker leaves when the coordinator is gone") {
 }
 
 TEST_CASE("a worker leaves when the coordinator breaks the protocol") {
-  std::string hello, short_batch, loaded_drain;
+  std::string hello, short_batch, loaded_drain, empty_pace;
+  wire::append(empty_pace, wire::Pace{0, 0, 0});
   wire::append(hello, wire::Hello{kRunId, 1, 2});
   {
     wire::FrameWriter frame(short_batch, MessageType::batch);
@@ -262,8 +426,8 @@ TEST_CASE("a worker leaves when the coordinator breaks the protocol") {
     wire::FrameWriter frame(loaded_drain, MessageType::drain);
     loaded_drain += "payload";
   }
-  for (const std::string& bytes :
-       {std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"), hello, short_batch, loaded_drain}) {
+  for (const std::string& bytes : {std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"), hello,
+                                   short_batch, loaded_drain, empty_pace}) {
     CAPTURE(bytes);
     WorkerProcess worker(Mode::check);
     REQUIRE(worker.greeted());
