@@ -188,9 +188,7 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   ledger.size_ += ledger.buffer_.size();
   if (ledger.image_.rebooted) {
     // All that is left was synced under the earlier boot; the record that said so is cut.
-    std::string covered;
-    put_varint(covered, ledger.covered_);
-    ledger.append(LedgerRecord::synced, covered);
+    ledger.append_synced();
   }
   if (Result<void> written = ledger.flush(); !written) return std::move(written).failure();
   return ledger;
@@ -200,9 +198,17 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
 
 void Ledger::append(LedgerRecord type, std::string_view payload) {
   const size_t before = buffer_.size();
-  append_record(buffer_, size_, run_id_, static_cast<uint8_t>(type), payload);
+  const auto number = static_cast<uint8_t>(type);
+  append_record(buffer_, size_, record_seed(number, job_id(), run_id_), number, payload);
   size_ += buffer_.size() - before;
   if (type != LedgerRecord::synced) dirty_ = true;
+}
+
+void Ledger::append_synced() {
+  std::string payload;
+  put_varint(payload, covered_);
+  put_le<uint64_t>(payload, run_id_);
+  append(LedgerRecord::synced, payload);
 }
 
 uint64_t Ledger::add_page(const PageFacts& facts) {
@@ -363,9 +369,7 @@ Result<void> Ledger::finish_sync(SyncJob& job) {
   if (!job.new_base.empty()) return switch_to_new(job);
   if (!job.had_records) return {};
   covered_ = job.covered;
-  std::string payload;
-  put_varint(payload, covered_);
-  append(LedgerRecord::synced, payload);
+  append_synced();
   synced_is_volatile_ = true;
   return flush();
 }
@@ -383,10 +387,11 @@ Result<std::string> Ledger::copy_since(uint64_t covered, uint64_t new_offset) co
   std::string out;
   Record record;
   for (size_t at = 0; at < old.size(); at = record.end - covered) {
-    if (!read_record(std::string_view(old).substr(at), covered + at, run_id_, record)) {
+    const uint64_t seed = record_seed(static_cast<uint8_t>(old[at]), job_id(), run_id_);
+    if (!read_record(std::string_view(old).substr(at), covered + at, seed, record)) {
       return error(ErrorCode::malformed, "the ledger was changed while it was in use");
     }
-    append_record(out, new_offset + out.size(), run_id_, record.type, record.payload);
+    append_record(out, new_offset + out.size(), seed, record.type, record.payload);
   }
   return out;
 }

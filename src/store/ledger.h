@@ -6,7 +6,7 @@
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
 //           24   records (store/record.h), seeded with the job's id up to the first RUN and in every
-//                RUN, with the run's id otherwise
+//                RUN and SYNCED, with the run's id otherwise
 //
 // Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
 //
@@ -16,8 +16,8 @@
 //     PAGE        4  facts, before the first of its names is handed out
 //     STORED      5  page, ranges of names, bytes, sum over the contents (store/content_hash.h)
 //     FAIL        6  page, ranges of names, how many of them are rejected, size of the failure log
-//     SYNCED      7  an offset: all that stands before it, and the files it speaks of, are on the
-//                    device
+//     SYNCED      7  an offset, the run's id u64: all that stands before it, and the files it speaks
+//                    of, are on the device
 //     REPLACE     8  page, facts: an open page came back different
 //     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
 //     RETRY      10  four offsets into the failure log (RetryRange), names
@@ -161,6 +161,7 @@ class Ledger {
          std::string boot_id);
   static Result<Ledger> attach(int state_fd, LedgerImage image);
   void append(LedgerRecord type, std::string_view payload);
+  void append_synced();
   void append_pending();
   void check(bool fits) { contradicted_ |= !fits; }
   Result<void> switch_to_new(SyncJob& job);

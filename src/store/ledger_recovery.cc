@@ -14,6 +14,9 @@ Error damaged(uint64_t offset, std::string_view what_to_do) {
   return error(ErrorCode::malformed, "the ledger is damaged at byte {}; {}", offset, what_to_do);
 }
 
+// Behind damage no longer record is looked for: each byte there may look like a record's beginning.
+constexpr size_t kMaxSearchedBytes = 16 * 1024;
+
 constexpr std::string_view kBaseDamage = "--restart forgets it and fetches everything again";
 
 // Applies one record behind the base to the state; false when it contradicts what came before.
@@ -95,9 +98,9 @@ class Walk {
       if (type == LedgerRecord::run) {
         if (!take_run(record.payload, image)) return;
       } else if (type == LedgerRecord::synced) {
-        const std::optional<uint64_t> covered = covers(record);
-        if (!covered || *covered > at_) return;
-        synced_ = std::max(synced_, *covered);
+        const std::optional<Synced> synced = synced_of(record);
+        if (!synced || synced->run_id != run_id_ || synced->covered > at_) return;
+        synced_ = std::max(synced_, synced->covered);
       } else if (!apply(type, record.payload, image.state)) {
         return;
       }
@@ -115,14 +118,14 @@ class Walk {
     uint64_t covered = 0;
     Record record;
     for (uint64_t at = at_ + 1; at < file_.size();) {
-      if (!read(at, record)) {
+      if (!read(at, record, kMaxSearchedBytes)) {
         ++at;
         continue;
       }
       LedgerImage ignored;
       if (record.type == static_cast<uint8_t>(LedgerRecord::run)) take_run(record.payload, ignored);
       if (record.type == static_cast<uint8_t>(LedgerRecord::synced)) {
-        covered = std::max(covered, covers(record).value_or(0));
+        covered = std::max(covered, synced_of(record).value_or(Synced()).covered);
       }
       files += files_in(record);
       at = record.end;
@@ -131,9 +134,11 @@ class Walk {
   }
 
  private:
-  bool read(uint64_t at, Record& record) const {
-    const bool is_run = file_[at] == static_cast<char>(LedgerRecord::run);
-    return read_record(file_.substr(at), at, is_run ? job_id_ : run_id_, record);
+  bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
+    const auto type = static_cast<uint8_t>(file_[at]);
+    return type <= static_cast<uint8_t>(LedgerRecord::relist) &&
+           read_record(file_.substr(at, max_bytes), at, record_seed(type, job_id_, run_id_),
+                       record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {
@@ -152,10 +157,16 @@ class Walk {
     return true;
   }
 
-  static std::optional<uint64_t> covers(const Record& record) {
+  struct Synced {
+    uint64_t covered = 0;
+    uint64_t run_id = 0;
+  };
+  static std::optional<Synced> synced_of(const Record& record) {
     VarintReader in(record.payload);
-    const uint64_t covered = in.take();
-    return in.ok_at_end() ? std::optional(covered) : std::nullopt;
+    Synced synced;
+    synced.covered = in.take();
+    synced.run_id = in.take_u64();
+    return in.ok_at_end() ? std::optional(synced) : std::nullopt;
   }
 
   static uint64_t files_in(const Record& record) {
