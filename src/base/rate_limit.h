@@ -13,18 +13,21 @@ class RateLimit {
   // `per_second` 0 means no limit. Bursts are at most `burst_seconds` worth of requests, or one.
   RateLimit(double per_second, TimePoint now, double burst_seconds = 0.1)
       : per_second_(per_second),
+        burst_seconds_(burst_seconds),
         burst_(std::max(1.0, per_second * burst_seconds)),
         tokens_(1),
         filled_(now) {}
 
-  // From now on `per_second`; what has gathered stays, as far as the new bound allows.
+  // From now on `per_second`; what has gathered stays, as far as the new bound allows. Where there was
+  // no limit, nothing has.
   void set(double per_second, TimePoint now) {
     if (per_second == per_second_) return;
-    if (per_second_ > 0) refill(now);
+    const bool was_limited = per_second_ > 0;
+    if (was_limited) refill(now);
     per_second_ = per_second;
-    burst_ = std::max(1.0, per_second / 10);
-    tokens_ = std::min(tokens_, burst_);
-    filled_ = now;
+    burst_ = std::max(1.0, per_second * burst_seconds_);
+    tokens_ = was_limited ? std::min(tokens_, burst_) : 0;
+    if (!was_limited) filled_ = now;
   }
 
   // Nothing is to be sent before `until`: what has gathered is gone, and more gathers only then.
@@ -55,6 +58,7 @@ class RateLimit {
   }
 
   double per_second_;
+  double burst_seconds_;
   double burst_;
   double tokens_;
   TimePoint filled_;

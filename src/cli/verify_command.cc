@@ -122,6 +122,28 @@ Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::Listing
   return std::move(**recorded);
 }
 
+// Whether the files on disk are, together, those that the ledger says were stored. If not, says where
+// to look: a second walk finds the pages. Nothing is said of a job that is not complete, or of which
+// files are missing: that is told otherwise.
+bool compare_contents(supervisor::Job& job, const store::LedgerImage& image,
+                      const VerifyOptions& options, const supervisor::Report& report) {
+  const store::LedgerTotals& stored = image.state.totals();
+  const Figures& found = report.figures;
+  const bool comparable = image.state.all_settled() && found.stored == stored.stored &&
+                          found.listed == stored.listed && !options.content;
+  if (!comparable || store::Hash128{found.content_low, found.content_high} == stored.content) {
+    return true;
+  }
+  job.coordinator.locate = true;
+  Progress progress(options.report.progress);
+  const supervisor::Report located = supervisor::supervise(job, progress);
+  print_error(fmt::format(
+      "every file is there, but {} bytes of content were stored and {} are on disk, and they are not "
+      "the same: '{}' in the state folder names the pages; --content compares each file",
+      with_commas(stored.bytes), with_commas(located.figures.bytes), kFindings));
+  return false;
+}
+
 }  // namespace
 
 Result<Summary> verify(const VerifyOptions& options) {
@@ -171,11 +193,13 @@ Result<Summary> verify(const VerifyOptions& options) {
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   }
-  if (report.exit == ExitStatus::failures) {
+  const bool same_content = compare_contents(job, *image, options, report);
+  if (figures.failed + figures.rejected > 0) {
     print_error(fmt::format("{} listed names are not stored as they should be; '{}/{}' names them",
                             with_commas(figures.failed + figures.rejected),
                             printable(state->path()), kFindings));
   }
+  if (!same_content) report.exit = ExitStatus::failures;
   if (*summary.extra > 0) {
     print_error(fmt::format("{} entries on disk are not listed", with_commas(*summary.extra)));
     report.exit = ExitStatus::failures;

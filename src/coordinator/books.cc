@@ -1,5 +1,10 @@
 #include "coordinator/books.h"
 
+#include <map>
+
+#include "base/escape.h"
+#include "coordinator/known_pages.h"
+
 namespace gigafetch::coordinator {
 namespace {
 
@@ -33,7 +38,7 @@ class LedgerBooks final : public Books {
   store::Ledger ledger_;
 };
 
-class VerifyBooks final : public Books {
+class VerifyBooks : public Books {
  public:
   explicit VerifyBooks(store::DeadLetters findings) : findings_(std::move(findings)) {}
 
@@ -67,9 +72,7 @@ class VerifyBooks final : public Books {
     if (!fits_) return error(ErrorCode::malformed, "internal error: the figures do not add up");
     return noted_;
   }
-  Result<void> write_failures() override {
-    return noted_ ? findings_.flush() : noted_;
-  }
+  Result<void> write_failures() override { return noted_ ? findings_.flush() : noted_; }
   void complete(Figures& figures) const override {
     figures.bytes = bytes_;
     figures.set_hash_low = names_.sum.low;
@@ -78,11 +81,12 @@ class VerifyBooks final : public Books {
     figures.content_high = content_.high;
   }
 
- private:
+ protected:
   void note(std::string_view name, const FileFailure& failure) {
     if (noted_) noted_ = findings_.add(name, failure);
   }
 
+ private:
   store::LedgerState state_;
   store::DeadLetters findings_;
   store::SetHash names_;  // of those found as they should be
@@ -92,12 +96,88 @@ class VerifyBooks final : public Books {
   Result<void> noted_;
 };
 
+// Compares page by page with what the ledger has of it.
+class LocateBooks final : public VerifyBooks {
+ public:
+  LocateBooks(store::DeadLetters findings, KnownPages known)
+      : VerifyBooks(std::move(findings)), known_(std::move(known)) {}
+
+  uint64_t add_page(const store::PageFacts& facts, const NameList& names) override {
+    const uint64_t number = VerifyBooks::add_page(facts, names);
+    const KnownPages::Page* const known = known_.find(facts.names_hash, facts.names);
+    if (known == nullptr || facts.names == 0) return number;
+    Page& page = pages_[number];
+    page.stored = known->content;
+    page.names = facts.names;
+    NameCursor cursor(names.bytes());
+    page.first = cursor.name();
+    for (; !cursor.done(); cursor.next())
+      page.last = cursor.name();
+    return number;
+  }
+  void add_stored(uint64_t page, IndexRange names) override {
+    VerifyBooks::add_stored(page, names);
+    if (const auto found = pages_.find(page); found != pages_.end()) {
+      found->second.settled += names.count();
+    }
+  }
+  void add_content(uint64_t page, uint64_t bytes, const store::Hash128& content) override {
+    VerifyBooks::add_content(page, bytes, content);
+    if (const auto found = pages_.find(page); found != pages_.end()) {
+      found->second.content = found->second.content + content;
+    }
+  }
+  Result<void> flush() override {
+    std::erase_if(pages_, [&](const auto& entry) { return is_compared(entry.first, entry.second); });
+    return VerifyBooks::flush();
+  }
+
+ private:
+  struct Page {
+    std::string first, last;  // names
+    uint32_t names = 0;
+    uint32_t settled = 0;
+    store::Hash128 stored;   // what the ledger says
+    store::Hash128 content;  // what is on disk
+  };
+
+  bool is_compared(uint64_t number, const Page& page) {
+    if (page.settled < page.names) return false;
+    if (page.content == page.stored) return true;
+    note(page.first,
+         FileFailure{FailureClass::different, 0, 0,
+                     fmt::format("this file, or another of the {} on page {} of the listing (up to "
+                                 "'{}'), is not what was stored",
+                                 page.names, number + 1, printable(page.last))});
+    return true;
+  }
+
+  KnownPages known_;
+  std::map<uint64_t, Page> pages_;
+};
+
+Result<KnownPages> load_known_pages(int state_fd) {
+  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state_fd);
+  if (!image) return std::move(image).failure();
+  KnownPages known;
+  if (!image->has_value()) return known;
+  Result<void> loaded = known.load(state_fd, (*image)->job_id, (*image)->state);
+  if (!loaded) return std::move(loaded).failure();
+  return known;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd) {
   if (settings.is_verify()) {
     auto findings = store::DeadLetters::create(state_fd, settings.findings);
     if (!findings) return std::move(findings).failure();
+    if (settings.locate) {
+      Result<KnownPages> known = load_known_pages(state_fd);
+      if (!known) return std::move(known).failure();
+      return std::unique_ptr<Books>(std::make_unique<LocateBooks>(std::move(findings).value(),
+                                                                  std::move(known).value()));
+    }
     return std::unique_ptr<Books>(std::make_unique<VerifyBooks>(std::move(findings).value()));
   }
   Result<std::optional<store::Ledger>> ledger = store::Ledger::open(state_fd, false);

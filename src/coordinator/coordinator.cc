@@ -102,7 +102,7 @@ class Coordinator final : private Lister::Client,
     if (commit_) commit_->start();
     log_end_at_start_ = books_->log_end();
     if (state().relisting()) {
-      if (Result<void> known = known_.load(*books_->ledger()); !known) return known;
+      if (Result<void> known = load_known(); !known) return known;
     }
     std::deque<Lister::Marker> visits;
     for (const auto& [number, page] : state().open()) {
@@ -124,6 +124,10 @@ class Coordinator final : private Lister::Client,
       lister_.start(std::move(visits), frontier.marker, listing_over_);
     }
     return {};
+  }
+
+  Result<void> load_known() {
+    return known_.load(place_.state_fd, books_->ledger()->job_id(), state());
   }
 
   Result<void> queue_retries(uint64_t number, const store::OpenPage& page) {
@@ -382,7 +386,7 @@ class Coordinator final : private Lister::Client,
     visits_.clear();
     ledger.relist();
     Result<void> ready = ledger.flush();
-    if (ready) ready = known_.load(ledger);
+    if (ready) ready = load_known();
     if (!ready) return give_up(ready.failure().text);
     holding_ = false;
     listing_over_ = left_to_list() == 0;
@@ -430,6 +434,7 @@ class Coordinator final : private Lister::Client,
   }
   void on_failure(uint64_t page, uint32_t index, std::string_view name,
                   const FileFailure& failure) override {
+    failing_.on_failure(failure);
     books_->add_failed(page, index, name, failure);
   }
 

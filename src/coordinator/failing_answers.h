@@ -2,7 +2,7 @@
 //
 // A thousand of them end the run: the service is ill, or wants something else of us, and every further
 // request would only add to the failures. An origin that asks for less (429, 503) may refuse a
-// thousand at once, before it is asked for less: that must also have lasted.
+// thousand at once, before it is asked for less: that must also have lasted, or have cost a file.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +24,23 @@ class FailingAnswers {
     const uint64_t responses = now.responses - before.responses;
     if (responses == 0) return;
     const bool nothing_else = now.failing >= responses && now.failing_status == status_;
-    if (!nothing_else) since_ = time;
+    if (!nothing_else) {
+      since_ = time;
+      file_failed_ = false;
+    }
     count_ = nothing_else ? count_ + responses : now.failing;
     status_ = now.failing_status;
   }
 
+  // A file has used up its tries with this status.
+  void on_failure(const FileFailure& failure) {
+    file_failed_ |= failure.cause == FailureClass::http_status && failure.status == status_;
+  }
+
   bool reached(TimePoint time) const {
     const bool pushback = status_ == 429 || status_ == 503;
-    return count_ >= kMost && (!pushback || time - since_ >= kPushbackPatience);
+    const bool patient = pushback && !file_failed_ && time - since_ < kPushbackPatience;
+    return count_ >= kMost && !patient;
   }
   // What to tell the operator.
   std::string text() const {
@@ -44,6 +53,7 @@ class FailingAnswers {
   uint64_t count_ = 0;
   uint16_t status_ = 0;
   TimePoint since_;  // when the first of them came
+  bool file_failed_ = false;
 };
 
 }  // namespace gigafetch::coordinator

@@ -4,12 +4,13 @@
 
 namespace gigafetch::coordinator {
 
-Result<void> KnownPages::load(const store::Ledger& ledger) {
+Result<void> KnownPages::load(int state_fd, uint64_t job_id, const store::LedgerState& state) {
   pages_.clear();
-  Result<void> read = ledger.read_done_pages([&](const store::DonePage& page) {
-    if (page.stored < page.names) return;
-    pages_.push_back({page.names_hash, page.names, page.bytes, page.content});
-  });
+  Result<void> read =
+      store::read_done_pages(state_fd, job_id, state, [&](const store::DonePage& page) {
+        if (page.stored < page.names) return;
+        pages_.push_back({page.names_hash, page.names, page.bytes, page.content});
+      });
   std::stable_sort(pages_.begin(), pages_.end(), [](const Page& a, const Page& b) {
     return a.names_hash < b.names_hash;
   });

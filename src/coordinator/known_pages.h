@@ -19,7 +19,7 @@ class KnownPages {
   };
 
   // Takes all pages of which every name is stored: 48 bytes of memory for each.
-  Result<void> load(const store::Ledger& ledger);
+  Result<void> load(int state_fd, uint64_t job_id, const store::LedgerState& state);
   // The page with these names; null when it is not known.
   const Page* find(const store::Hash128& names_hash, uint32_t names) const;
 

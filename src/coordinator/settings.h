@@ -48,6 +48,8 @@ struct Settings {
   // Nothing is recorded in the ledger; what is missing or different goes to this file in the state
   // folder. Empty for a fetch.
   std::string findings;
+  // A verify that looks for the pages whose files are not what was stored.
+  bool locate = false;
 
   bool is_verify() const { return !findings.empty(); }
 };

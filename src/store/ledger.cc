@@ -183,9 +183,7 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   if (!failures) return std::move(failures).failure();
   Ledger ledger(state_fd, std::move(image), std::move(fd), std::move(failures).value(), *run_id,
                 *boot_id);
-  append_record(ledger.buffer_, ledger.size_, ledger.job_id(),
-                static_cast<uint8_t>(LedgerRecord::run), run_payload(*run_id, *boot_id));
-  ledger.size_ += ledger.buffer_.size();
+  ledger.append(LedgerRecord::run, run_payload(*run_id, *boot_id));
   if (ledger.image_.rebooted) {
     // All that is left was synced under the earlier boot; the record that said so is cut.
     ledger.append_synced();
@@ -198,8 +196,8 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
 
 void Ledger::append(LedgerRecord type, std::string_view payload) {
   const size_t before = buffer_.size();
-  const auto number = static_cast<uint8_t>(type);
-  append_record(buffer_, size_, record_seed(number, job_id(), run_id_), number, payload);
+  append_record(buffer_, size_, is_of_job(type) ? job_id() : run_id_, static_cast<uint8_t>(type),
+                payload);
   size_ += buffer_.size() - before;
   if (type != LedgerRecord::synced) dirty_ = true;
 }
@@ -207,7 +205,6 @@ void Ledger::append(LedgerRecord type, std::string_view payload) {
 void Ledger::append_synced() {
   std::string payload;
   put_varint(payload, covered_);
-  put_le<uint64_t>(payload, run_id_);
   append(LedgerRecord::synced, payload);
 }
 
@@ -387,11 +384,10 @@ Result<std::string> Ledger::copy_since(uint64_t covered, uint64_t new_offset) co
   std::string out;
   Record record;
   for (size_t at = 0; at < old.size(); at = record.end - covered) {
-    const uint64_t seed = record_seed(static_cast<uint8_t>(old[at]), job_id(), run_id_);
-    if (!read_record(std::string_view(old).substr(at), covered + at, seed, record)) {
+    if (!read_record(std::string_view(old).substr(at), covered + at, run_id_, record)) {
       return error(ErrorCode::malformed, "the ledger was changed while it was in use");
     }
-    append_record(out, new_offset + out.size(), seed, record.type, record.payload);
+    append_record(out, new_offset + out.size(), run_id_, record.type, record.payload);
   }
   return out;
 }
@@ -424,6 +420,11 @@ Result<void> Ledger::take_back_unsynced() {
     return errno_error(errno, "cannot cut the ledger");
   }
   size_ = covered_;
+  // The record that said so was cut too. When it cannot be written either, the next run only fetches
+  // more than it must.
+  append_synced();
+  write_all(fd_.get(), buffer_);
+  buffer_.clear();
   return {};
 }
 
@@ -491,10 +492,10 @@ Result<std::optional<Ledger::RetryPlan>> Ledger::plan_retry(bool permanent, uint
   return std::optional<RetryPlan>(plan);
 }
 
-Result<void> Ledger::read_done_pages(
-    const std::function<void(const DonePage& page)>& on_page) const {
-  Result<void> read = read_archive(state_fd_, job_id(), state().archive_bytes(), on_page);
-  for (const DonePage& page : state().done())
+Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
+                             const std::function<void(const DonePage& page)>& on_page) {
+  Result<void> read = read_archive(state_fd, job_id, state.archive_bytes(), on_page);
+  for (const DonePage& page : state.done())
     on_page(page);
   return read;
 }

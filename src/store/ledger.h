@@ -16,8 +16,8 @@
 //     PAGE        4  facts, before the first of its names is handed out
 //     STORED      5  page, ranges of names, bytes, sum over the contents (store/content_hash.h)
 //     FAIL        6  page, ranges of names, how many of them are rejected, size of the failure log
-//     SYNCED      7  an offset, the run's id u64: all that stands before it, and the files it speaks
-//                    of, are on the device
+//     SYNCED      7  an offset: all that stands before it, and the files it speaks of, are on the
+//                    device
 //     REPLACE     8  page, facts: an open page came back different
 //     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
 //     RETRY      10  four offsets into the failure log (RetryRange), names
@@ -26,6 +26,9 @@
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names, duplicates,
 //                 rejected, filtered, size of the failure log, hash of the names
 //     ranges      how many, then for each the gap before it and its length
+//
+// SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers must
+// never pass for a torn end.
 //
 // IDENTITY, then a CHECKPOINT if there is one, then RUN are the base: they are on the device before
 // the file gets its name, so damage in them is never a torn end. Behind the base, a record counts when
@@ -83,6 +86,11 @@ class SyncJob {
   size_t archived_pages = 0;
 };
 
+// Calls `on_page` for each page that is done, in the archive or since, in the order in which they
+// were. Bounded memory.
+Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
+                             const std::function<void(const DonePage& page)>& on_page);
+
 class Ledger {
  public:
   // Replaces whatever is there with the ledger of a new job, and syncs it.
@@ -122,7 +130,7 @@ class Ledger {
   Result<SyncJob> begin_sync(int output_fd);
   // The job is done, well: records that it is, and puts a ledger that was written anew in place.
   Result<void> finish_sync(SyncJob& job);
-  // The job failed: takes back every record that it did not cover, so that no run trusts them.
+  // The job failed: takes back every record that no good one covered, so that no run trusts them.
   Result<void> take_back_unsynced();
 
   // Whether there is something that a sync would make durable.
@@ -144,8 +152,6 @@ class Ledger {
   };
   Result<std::optional<RetryPlan>> plan_retry(bool permanent, uint64_t log_limit,
                                               uint32_t names) const;
-  // Calls `on_page` for each page that is done and was in order, in the archive or since.
-  Result<void> read_done_pages(const std::function<void(const DonePage& page)>& on_page) const;
 
  private:
   // Of one page, not yet a record.

@@ -98,9 +98,9 @@ class Walk {
       if (type == LedgerRecord::run) {
         if (!take_run(record.payload, image)) return;
       } else if (type == LedgerRecord::synced) {
-        const std::optional<Synced> synced = synced_of(record);
-        if (!synced || synced->run_id != run_id_ || synced->covered > at_) return;
-        synced_ = std::max(synced_, synced->covered);
+        const std::optional<uint64_t> covered = covers(record);
+        if (!covered || *covered > at_) return;
+        synced_ = std::max(synced_, *covered);
       } else if (!apply(type, record.payload, image.state)) {
         return;
       }
@@ -125,7 +125,7 @@ class Walk {
       LedgerImage ignored;
       if (record.type == static_cast<uint8_t>(LedgerRecord::run)) take_run(record.payload, ignored);
       if (record.type == static_cast<uint8_t>(LedgerRecord::synced)) {
-        covered = std::max(covered, synced_of(record).value_or(Synced()).covered);
+        covered = std::max(covered, covers(record).value_or(0));
       }
       files += files_in(record);
       at = record.end;
@@ -135,10 +135,9 @@ class Walk {
 
  private:
   bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
-    const auto type = static_cast<uint8_t>(file_[at]);
-    return type <= static_cast<uint8_t>(LedgerRecord::relist) &&
-           read_record(file_.substr(at, max_bytes), at, record_seed(type, job_id_, run_id_),
-                       record);
+    const auto type = static_cast<LedgerRecord>(file_[at]);
+    return type <= LedgerRecord::relist &&
+           read_record(file_.substr(at, max_bytes), at, is_of_job(type) ? job_id_ : run_id_, record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {
@@ -157,16 +156,10 @@ class Walk {
     return true;
   }
 
-  struct Synced {
-    uint64_t covered = 0;
-    uint64_t run_id = 0;
-  };
-  static std::optional<Synced> synced_of(const Record& record) {
+  static std::optional<uint64_t> covers(const Record& record) {
     VarintReader in(record.payload);
-    Synced synced;
-    synced.covered = in.take();
-    synced.run_id = in.take_u64();
-    return in.ok_at_end() ? std::optional(synced) : std::nullopt;
+    const uint64_t covered = in.take();
+    return in.ok_at_end() ? std::optional(covered) : std::nullopt;
   }
 
   static uint64_t files_in(const Record& record) {

@@ -29,11 +29,9 @@ enum class LedgerRecord : uint8_t {
   relist = 11,
 };
 
-// What a record's checksum is seeded with. RUN and SYNCED are bound to the job alone, so that damage
-// to a RUN does not hide what is called synced behind it.
-inline uint64_t record_seed(uint8_t type, uint64_t job_id, uint64_t run_id) {
-  const auto known = static_cast<LedgerRecord>(type);
-  return known == LedgerRecord::run || known == LedgerRecord::synced ? job_id : run_id;
+// Whether such a record is seeded with the job's id wherever it stands.
+constexpr bool is_of_job(LedgerRecord type) {
+  return type == LedgerRecord::run || type == LedgerRecord::synced;
 }
 
 struct LedgerImage {

@@ -120,7 +120,11 @@ bool LedgerState::add_retry_page(const RetryRange& range, uint32_t names) {
                         range.begin >= failures_.begin &&
                         range.passing_begin >= failures_.passing_done &&
                         range.permanent_begin >= failures_.permanent_done;
-  if (!in_order) return false;
+  uint64_t retried = names;  // in all retry pages that are open
+  for (const auto& [number, open] : open_) {
+    if (open.retry) retried += open.facts.names - open.settled.count();
+  }
+  if (!in_order || retried > totals_.failed) return false;
   OpenPage page;
   page.facts.names = names;
   page.retry = range;
@@ -241,8 +245,9 @@ bool LedgerState::restore(std::string_view checkpoint) {
   for (uint64_t i = 0; i < pages && in.ok(); ++i) {
     OpenPage page;
     const uint64_t number = take_open_page(in, page);
-    const bool known = number < read.next_page_ && read.open_.emplace(number, page).second;
-    if (!known) return false;
+    const bool open = page.settled.count() < page.facts.names;
+    const bool fits = number < read.next_page_ && open;
+    if (!fits || !read.open_.emplace(number, std::move(page)).second) return false;
   }
   if (!in.ok_at_end()) return false;
   *this = std::move(read);

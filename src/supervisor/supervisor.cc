@@ -32,6 +32,8 @@ constexpr Millis kLeavePatience{5'000};
 // How long a killed process may take to die before the run ends without it: a disk's or a network
 // file system's hiccup should pass, but nothing is forked in the place of one that may still write.
 constexpr Millis kDyingPatience{60'000};
+// Shorter than any wait before a fork after so many deaths.
+constexpr Millis kGiveUpDelay{50};
 
 class Supervisor final : public Control::Listener {
  public:
@@ -117,6 +119,7 @@ class Supervisor final : public Control::Listener {
   Millis longest_wait(TimePoint now) const {
     TimePoint next = now + silence_.longest_wait();
     if (drain_deadline_) next = std::min(next, *drain_deadline_);
+    if (give_up_at_) next = std::min(next, *give_up_at_);
     // Once it has passed, what is waited for is the last of the dying: a signal tells.
     if (restart_at_ && *restart_at_ > now) next = std::min(next, *restart_at_);
     for (const std::optional<TimePoint>& at : refork_at_) {
@@ -138,6 +141,8 @@ class Supervisor final : public Control::Listener {
                       dying->name, dying->pid),
           Leave::at_once);
     }
+    if (give_up_at_ && now >= *give_up_at_) give_up();
+    if (ended_) return;
     if (restart_at_) {
       if (now >= *restart_at_ && crew_.is_gone()) start_crew();
       return;
@@ -208,11 +213,7 @@ class Supervisor final : public Control::Listener {
     crew_.kill_all();
     std::fill(refork_at_.begin(), refork_at_.end(), std::nullopt);
     deaths_.coordinator_died(crew_.coordinator().forked_at, monotonic_now());
-    if (const std::optional<Millis> wait = mend(crew_.coordinator(), why)) {
-      restart_at_ = monotonic_now() + *wait;
-      log_warning("{} (pid {}) died: {}; it and the workers are forked again in {} ms",
-                  crew_.coordinator().name, death.pid, why, wait->count());
-    }
+    restart_at_ = monotonic_now() + mend(crew_.coordinator(), death.pid, why, "all are");
   }
 
   // --- the workers ---
@@ -222,25 +223,37 @@ class Supervisor final : public Control::Listener {
     if (ended_ || restart_at_) return;
     crew_.control().tell(wire::WorkerReaped{index, static_cast<uint32_t>(death.pid)});
     if (drain_deadline_) return;
+    // Its coordinator is gone or as good as gone, and everybody will be replaced.
+    if (crew_.control().fd() < 0) return;
     const Member& worker = crew_.workers()[index];
     deaths_.worker_died(worker.forked_at, monotonic_now());
-    if (const std::optional<Millis> wait = mend(worker, death.text())) {
-      refork_at_[index] = monotonic_now() + *wait;
-      log_warning("{} (pid {}) died: {}; forked again in {} ms", worker.name, death.pid,
-                  death.text(), wait->count());
-    }
+    refork_at_[index] = monotonic_now() + mend(worker, death.pid, death.text(), "it is");
   }
 
-  // How long to wait before the next fork; nothing when there is to be none, and the run ends.
-  std::optional<Millis> mend(const Member& member, const std::string& why) {
-    if (!deaths_.is_hopeless()) return deaths_.wait(random_);
+  // After a death was counted: how long to wait before the next fork. When there are too many, the
+  // run is to end instead, but not yet: workers that lost their coordinator may be reaped before
+  // it, and the last death's reason is to be the right one.
+  Millis mend(const Member& member, pid_t pid, const std::string& why, const char* who_returns) {
+    last_death_ = fmt::format("{}, {}", member.name, why);
+    const Millis wait = deaths_.wait(random_);
+    if (deaths_.is_hopeless()) {
+      give_up_at_ = monotonic_now() + kGiveUpDelay;
+      log_warning("{} (pid {}) died: {}", member.name, pid, why);
+    } else {
+      log_warning("{} (pid {}) died: {}; {} forked again in {} ms", member.name, pid, why,
+                  who_returns, wait.count());
+    }
+    return wait;
+  }
+
+  void give_up() {
+    give_up_at_.reset();
+    if (!deaths_.is_hopeless()) return;  // something was stored after all
     end(ExitStatus::fatal,
-        fmt::format("{} deaths in a row with nothing stored in between, the last: {}, {}; "
-                    "everything that is recorded stays; run the same command again when the cause "
-                    "is mended",
-                    deaths_.in_a_row(), member.name, why),
+        fmt::format("{} deaths in a row with nothing stored in between, the last: {}; everything "
+                    "that is recorded stays; run the same command again when the cause is mended",
+                    deaths_.in_a_row(), last_death_),
         Leave::at_once);
-    return std::nullopt;
   }
 
   // --- signals ---
@@ -265,6 +278,7 @@ class Supervisor final : public Control::Listener {
     if (restart_at_) return end(ExitStatus::interrupted, "stopped on request", Leave::at_once);
     log_info("signal {}: settling what is in flight", signal);
     drain_deadline_ = monotonic_now() + kDrainPatience;
+    give_up_at_.reset();
     std::fill(refork_at_.begin(), refork_at_.end(), std::nullopt);
     crew_.control().tell_drain();
   }
@@ -315,7 +329,9 @@ class Supervisor final : public Control::Listener {
   std::string accusation_;                           // why we killed the coordinator
   std::vector<std::optional<TimePoint>> refork_at_;  // of each worker that died
   std::optional<TimePoint>
-      restart_at_;  // of a crew: while it is set, the last one is on its way out
+      restart_at_;          // of a crew: while it is set, the last one is on its way out
+  std::string last_death_;  // of the row: who, and why
+  std::optional<TimePoint> give_up_at_;
   std::optional<TimePoint> drain_deadline_;
 
   bool ended_ = false;

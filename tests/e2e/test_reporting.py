@@ -99,7 +99,7 @@ def test_the_log_level_is_obeyed(server, out):
     server.on_file("a/0.txt", answer(b"", "404 Not Found"))
     loud = run("fetch", "--workers", 1, "--log-level", "debug", server.url, out, code=3).err
     assert "debug" in loud and "a/0.txt" in loud
-    quiet = run("fetch", "--workers", 1, "--log-level", "off", server.url, out, code=3).err
+    quiet = run("fetch", "--workers", 1, "--log-level", "off", "--restart", server.url, out, code=3).err
     assert quiet.splitlines() == [f"gigafetch: some files failed; '{out}/.gigafetch/failed.jsonl' names them"]
 
 
@@ -251,4 +251,4 @@ def test_closed_standard_descriptors_never_become_a_files(closed, server, out):
     assert stored_files(out) == {name: body for name, body in FILES.items() if name != "a/0.txt"}
     assert list(dead_letters(out)) == ["a/0.txt"]
     server.scripts.clear()
-    assert fetch(server.url, out, "--workers", 1).summary["stored"] == 40
+    assert fetch(server.url, out, "--workers", 1, "--retry-failed").summary["stored"] == 40

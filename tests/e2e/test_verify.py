@@ -56,7 +56,7 @@ def test_a_missing_file_is_named(layout, content, server, out):
     summary = done.summary
     assert (summary["stored"], summary["failed"], summary["extra"]) == (len(FILES) - 1, 1, 0)
     assert findings(out) == {VICTIM: "missing"}
-    fetch(server.url, out, "--workers", 1, "--layout", layout)
+    fetch(server.url, out, "--workers", 1, "--layout", layout, "--restart")
     verify(server.url, out, *content)
 
 
@@ -80,7 +80,9 @@ def test_a_file_with_other_bytes_is_found_by_content(layout, damage, server, out
     assert letter["class"] == "different" and place.name in letter["error"] and "byte" in letter["error"]
     if damage == "a changed byte":
         assert "byte 500" in letter["error"]
-        verify(server.url, out, "--workers", 2)  # which looks at names alone
+        verify(server.url, out, "--workers", 2, code=3).says("not the same", "verify.jsonl")
+        (letter,) = dead_letters(out, "verify.jsonl").values()  # the page that it is on
+        assert letter["class"] == "different" and "page" in letter["error"]
 
 
 def test_other_bytes_of_an_empty_file_and_of_a_large_one_are_found(out):

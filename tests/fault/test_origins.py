@@ -125,3 +125,15 @@ def test_every_answer_closes_its_connection(out):
     with Origin("--files", files, "--size", 16, "--close-rate", 1) as origin:
         summary = fetch(origin.url, out, *TWO).summary
     assert (summary["stored"], summary["failed"]) == (files, 0)
+
+
+@DEPTHS
+def test_an_answer_that_comes_too_late_is_given_to_nobody(depth, out):
+    names = [f"n{i:03}" for i in range(120)]
+    bodies = {name: f"the body of {name}".encode() for name in names}
+    with RawServer(bodies) as server:
+        for name in names[5::20]:
+            server.on_file(name, [0.6, answer(bodies[name])], answer(bodies[name]))
+        done = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth, "--stall-timeout", 0.3)
+    assert done.summary["retries"] > 0
+    assert {name: (out / name).read_bytes() for name in names} == bodies

@@ -43,10 +43,9 @@ class Writer {
     base_end = file_.size();
     while (!input.rest().empty()) {
       const auto type = static_cast<LedgerRecord>(input.take_byte() & 15);
-      std::string payload(input.take_bytes(input.take_byte()));
-      if (type == LedgerRecord::synced) put_le<uint64_t>(payload, run_);
+      const std::string_view payload = input.take_bytes(input.take_byte());
       const bool is_run = type == LedgerRecord::run;
-      add(type, record_seed(static_cast<uint8_t>(type), kJob, run_), payload);
+      add(type, is_of_job(type) ? kJob : run_, payload);
       if (type == LedgerRecord::synced) note_synced(payload);
       if (is_run && payload.size() >= sizeof run_) run_ = get_le<uint64_t>(payload.data());
     }

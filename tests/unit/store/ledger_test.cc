@@ -616,7 +616,7 @@ TEST_CASE("a ledger that is opened after a reboot keeps what was synced, and say
     CHECK_MESSAGE(found(state, true).state == synced, "as if the host were started anew again");
     REQUIRE(ledger.take_back_unsynced().ok());
   }
-  CHECK(found(state).state == synced);
+  CHECK(opened(state).state() == synced);
 }
 
 TEST_CASE("a sync that failed takes back what it was to cover, not what an earlier one covered") {

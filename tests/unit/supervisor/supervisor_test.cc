@@ -228,7 +228,8 @@ TEST_CASE("deaths of the coordinator and of workers are counted together") {
   Trial trial;
   trial.job.workers = 1;
   // The first two coordinators die, then workers do.
-  trial.coordinator = [](const Voice& voice, size_t number) {
+  trial.coordinator = [&](const Voice& voice, size_t number) {
+    trial.wait_for_workers(number);
     if (number <= 2) return 1;
     for (;;) {
       voice.figures(0, 0);
@@ -236,7 +237,7 @@ TEST_CASE("deaths of the coordinator and of workers are counted together") {
     }
   };
   trial.worker = [&] {
-    if (trial.coordinators() < 3) wait_for_ever();
+    if (trial.lines("workers").size() < 3) wait_for_ever();
     return 9;
   };
   const Report report = trial.run();
@@ -370,6 +371,27 @@ TEST_CASE("between two coordinators a stop signal ends the run at once") {
   CHECK(report.exit == ExitStatus::interrupted);
   CHECK(report.text == "stopped on request");
   CHECK(trial.coordinators() == 4);
+}
+
+TEST_CASE("no crew is started before the last of the one before is reaped") {
+  Trial trial;
+  trial.job.workers = 1;
+  trial.coordinator = [&](const Voice& voice, size_t number) {
+    trial.wait_for_workers(1);
+    const pid_t worker = Trial::pid(trial.lines("workers")[0]);
+    if (number > 1) return is_gone(worker) ? voice.done(ExitStatus::complete) : 1;
+    in_the_background([&] {
+      trial.note("traced", ::ptrace(PTRACE_SEIZE, worker, nullptr, nullptr) == 0 ? "y\n" : "n\n");
+      rest(1'000);
+    });
+    while (trial.lines("traced").empty())
+      rest(1);
+    return 1;
+  };
+  const TimePoint begin = monotonic_now();
+  CHECK(trial.run().exit == ExitStatus::complete);
+  CHECK(trial.coordinators() == 2);
+  if (trial.lines("traced").front() == "y") CHECK(monotonic_now() - begin >= Millis(900));
 }
 
 TEST_CASE("a child that cannot be reaped does not keep a run from its end") {

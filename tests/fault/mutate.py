@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""Shows that the fault suite can fail: breaks one promise at a time, and runs the tests that must notice.
+
+    tests/fault/mutate.py [NAME]...
+
+Works on a copy of the tree in a temporary folder, which is put back after each mutation. Status 0 when every
+mutation was noticed, and the suite passes without one.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DEFERRED_PUT = """
+// The mutation: a body is written when the next one comes.
+StoreStatus FileSink::put(std::string_view name, std::string_view body) {
+  StoreStatus status;
+  if (!late_name_.empty()) status = put_now(late_name_, late_body_);
+  late_name_ = name;
+  late_body_ = body;
+  return status;
+}
+
+StoreStatus FileSink::put_now("""
+
+# Name: what is promised, [(file, text, instead)], and the tests that must fail.
+MUTATIONS = {
+    "stored-before-commit": (
+        "STORED is written after the sink has committed",
+        [("src/store/file_sink.cc", "\nStoreStatus FileSink::put(", DEFERRED_PUT),
+         ("src/store/file_sink.h", "  StoreStatus put(std::string_view name, std::string_view body) override;",
+          "  StoreStatus put(std::string_view name, std::string_view body) override;\n"
+          "  StoreStatus put_now(std::string_view name, std::string_view body);\n"
+          "  ~FileSink() override { if (!late_name_.empty()) put_now(late_name_, late_body_); }"),
+         ("src/store/file_sink.h", " private:\n  class Writer;",
+          " private:\n  std::string late_name_, late_body_;\n  class Writer;")],
+        ["fault/test_kills.py", "-k", "loses_or_corrupts and (1] or 2])"]),
+    "no-fdatasync": (
+        "a SYNCED is on the device, and what it covers was before it",
+        [("src/store/ledger.cc", "if (::fdatasync(ledger_fd) != 0)", "if (ledger_fd < 0)")],
+        ["fault/test_power_loss.py"]),
+    "no-syncfs": (
+        "a SYNCED covers only files that were synced",
+        [("src/store/ledger.cc", "if (output_fd >= 0 && ::syncfs(output_fd) != 0)", "if (output_fd < -1)")],
+        ["fault/test_power_loss.py"]),
+    "connection-kept-after-timeout": (
+        "a connection whose answer is overdue is closed",
+        [("src/worker/fetch_connection.cc",
+          '  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");\n'
+          "  give_back_rest();\n  owner_.on_disconnected(*this);",
+          '  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");'),
+         ("src/worker/fetch_connection.cc",
+          "  const bool was_open = connection_.is_open();\n  connection_.close();\n",
+          "  const bool was_open = connection_.is_open();\n  if (!was_open) connection_.close();\n")],
+        ["fault/test_origins.py", "-k", "too_late"]),
+    "unanswered-skipped": (
+        "what a connection leaves unanswered is asked for again",
+        [("src/worker/fetch_connection.cc", "    owner_.give_back(in_flight_.pop());",
+          "    owner_.stored(in_flight_.pop(), 0, {});")],
+        ["e2e/test_cuts.py"]),
+}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def build(tree):
+    subprocess.run(["ninja", "-C", tree / "build", "src/gigafetch", "tests/fault/libfault-shim.so"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def passes(tree, tests):
+    folder, _, file = tests[0].partition("/")
+    environment = {**os.environ, "GIGAFETCH": str(tree / "build/src/gigafetch"), "PYTHONDONTWRITEBYTECODE": "1",
+                   "GIGAFETCH_SHIM": str(tree / "build/tests/fault/libfault-shim.so")}
+    ran = subprocess.run(["/usr/bin/python3", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file, *tests[1:]],
+                         cwd=tree / "tests" / folder, env=environment, stdout=subprocess.PIPE, text=True)
+    assert ran.returncode in (0, 1), ran.stdout
+    say("    " + next((line for line in ran.stdout.splitlines() if line.startswith("FAILED")), "all passed")[:150])
+    return ran.returncode == 0
+
+
+def mutated(tree, edits):
+    for path, text, instead in edits:
+        file = tree / path
+        whole = file.read_text()
+        assert whole.count(text) == 1, f"{path} does not hold exactly one {text!r}: bring the mutation up to date"
+        file.write_text(whole.replace(text, instead))
+
+
+def main(chosen):
+    unnoticed = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git"))
+        subprocess.run(["meson", "setup", tree / "build", tree], check=True, stdout=subprocess.DEVNULL)
+        for name in chosen or MUTATIONS:
+            promise, edits, tests = MUTATIONS[name]
+            say(f"{name}: {promise}")
+            build(tree)
+            say("  unchanged:")
+            assert passes(tree, tests), "the tests fail without any mutation"
+            mutated(tree, edits)
+            build(tree)
+            say("  mutated:")
+            if passes(tree, tests):
+                unnoticed.append(name)
+            for path in {edit[0] for edit in edits}:
+                shutil.copy(ROOT / path, tree / path)
+                os.utime(tree / path)
+    say(f"{len(chosen or MUTATIONS) - len(unnoticed)} noticed, {len(unnoticed)} not" + "".join(f"\n  {u}" for u in unnoticed))
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
