@@ -14,6 +14,9 @@ Error damaged(uint64_t offset, std::string_view what_to_do) {
   return error(ErrorCode::malformed, "the ledger is damaged at byte {}; {}", offset, what_to_do);
 }
 
+// Behind damage no longer record is looked for: each byte there may look like a record's beginning.
+constexpr size_t kMaxSearchedBytes = 16 * 1024;
+
 constexpr std::string_view kBaseDamage = "--restart forgets it and fetches everything again";
 
 // Applies one record behind the base to the state; false when it contradicts what came before.
@@ -115,7 +118,7 @@ class Walk {
     uint64_t covered = 0;
     Record record;
     for (uint64_t at = at_ + 1; at < file_.size();) {
-      if (!read(at, record)) {
+      if (!read(at, record, kMaxSearchedBytes)) {
         ++at;
         continue;
       }
@@ -131,9 +134,10 @@ class Walk {
   }
 
  private:
-  bool read(uint64_t at, Record& record) const {
+  bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
     const auto type = static_cast<LedgerRecord>(file_[at]);
-    return read_record(file_.substr(at), at, is_of_job(type) ? job_id_ : run_id_, record);
+    return type <= LedgerRecord::relist &&
+           read_record(file_.substr(at, max_bytes), at, is_of_job(type) ? job_id_ : run_id_, record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {

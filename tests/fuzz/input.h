@@ -30,6 +30,12 @@ class Input {
     rest_.remove_prefix(1);
     return static_cast<uint8_t>(byte);
   }
+  // As many as there are, when there are fewer.
+  std::string_view take_bytes(size_t count) {
+    const std::string_view bytes = rest_.substr(0, count);
+    rest_.remove_prefix(bytes.size());
+    return bytes;
+  }
   std::string_view rest() const { return rest_; }
 
  private:
