@@ -68,7 +68,8 @@ std::string framed(std::string_view records) {
   std::string run;
   run_payload(run);
   const auto append = [&](LedgerRecord type, std::string_view payload) {
-    const uint64_t seed = is_of_job(type) ? kJobId : kRunId;
+    const bool of_job = is_of_job(type) || type == LedgerRecord::identity;
+    const uint64_t seed = of_job ? kJobId : kRunId;
     append_record(file, file.size(), seed, static_cast<uint8_t>(type), payload);
   };
   append(LedgerRecord::identity, encode_identity({"http://h", "marker", "files", "tree", {}, {}}));

@@ -21,6 +21,7 @@ Summary sample() {
   Figures& figures = report.figures;
   figures.listed = 1'000'010;
   figures.stored = 1'000'000;
+  figures.fetched = 1'000'000;
   figures.failed = 4;
   figures.rejected = 3;
   figures.duplicates = 2;
