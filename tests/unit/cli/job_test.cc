@@ -180,7 +180,8 @@ TEST_CASE("a job's parts agree on what it is") {
   CHECK(job.worker.retries == 9);
   CHECK(job.worker.connect_timeout == Millis(2000));
   CHECK(job.worker.stall_timeout == Millis(3000));
-  CHECK_MESSAGE(job.worker.rate == doctest::Approx(180), "nine tenths, shared by the workers");
+  CHECK(job.coordinator.max_in_flight == 5 * 8 * 4);
+  CHECK_MESSAGE(job.coordinator.rate == doctest::Approx(900), "nine tenths for the files");
   CHECK_MESSAGE(job.coordinator.listing.rate == doctest::Approx(100), "a tenth for the listing");
 }
 
@@ -192,7 +193,8 @@ TEST_CASE(
   REQUIRE(job);
   CHECK(job.value().workers == supervisor::allowed_cpus().size());
   CHECK(job.value().coordinator.workers == job.value().workers);
-  CHECK(job.value().worker.rate == 0);
+  CHECK(job.value().coordinator.rate == 0);
+  CHECK(job.value().coordinator.listing.rate == 0);
   CHECK(job.value().worker.connections == 64);
 }
 
