@@ -5,6 +5,7 @@
 // thousand at once, before it is asked for less: that must also have lasted, or have cost a file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -28,7 +29,7 @@ class FailingAnswers {
       since_ = time;
       file_failed_ = false;
     }
-    count_ = nothing_else ? count_ + responses : now.failing;
+    count_ = nothing_else ? count_ + responses : std::min(now.failing, responses);
     status_ = now.failing_status;
   }
 

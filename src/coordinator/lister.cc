@@ -46,6 +46,7 @@ void Lister::start(std::deque<Marker> visits, Marker frontier, bool ended) {
   marker_is_old_ = marker_.has_value();
   frontier_ended_ = ended;
   loop_detector_ = {};
+  tries_ = empty_pages_ = 0;
   if (!ended || !visits_.empty()) begin_asking();
 }
 

@@ -28,7 +28,8 @@ void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
 bool PageIntake::on_name(std::string_view name) {
   if (left_ == 0) return false;
   if (!passes_filter(name)) {
-    ++filtered_;
+    // Among the skipped names they were counted with these.
+    if (skip_ == 0) ++filtered_;
     return true;
   }
   if (skip_ > 0) {

@@ -81,8 +81,6 @@ class Plan {
   bool has_queued() const { return queued_names_ > 0; }
   bool listing_ended() const { return listing_ended_; }
   // Everything listed is settled, and nothing more will be listed.
-  // Everything queued is settled.
-  bool idle() const { return queued_names_ == 0 && leases_.empty(); }
   bool finished() const { return listing_ended_ && queued_names_ == 0 && leases_.empty(); }
 
  private:

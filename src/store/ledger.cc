@@ -312,6 +312,11 @@ void Ledger::append_pending() {
 }
 
 Result<void> Ledger::flush() {
+  if (written_) written_ = write();
+  return written_;
+}
+
+Result<void> Ledger::write() {
   append_pending();
   if (contradicted_) {
     return error(ErrorCode::malformed, "internal error: a record contradicts the ledger");

@@ -122,7 +122,8 @@ class Ledger {
   uint64_t log_end() const { return failures_.size(); }
   void relist();
 
-  // Writes what is recorded. After a failure (a full disk) nothing more may be recorded.
+  // Writes what is recorded. After a failure (a full disk) nothing more is written, and every further
+  // flush fails: what had been written in part must stay the file's end.
   Result<void> flush();
 
   // Group commit. begin_sync flushes and gives what is to be run off the loop; one at a time.
@@ -169,6 +170,7 @@ class Ledger {
   void append(LedgerRecord type, std::string_view payload);
   void append_synced();
   void append_pending();
+  Result<void> write();
   void check(bool fits) { contradicted_ |= !fits; }
   Result<void> switch_to_new(SyncJob& job);
   Result<std::string> copy_since(uint64_t covered, uint64_t new_offset) const;
@@ -186,6 +188,7 @@ class Ledger {
   bool synced_is_volatile_ = false;  // the last SYNCED may not be on the device
   bool folder_is_volatile_ = false;  // nor the name of a ledger written anew
   bool contradicted_ = false;        // something was recorded that does not fit the state
+  Result<void> written_;             // of the last flush
   uint64_t pending_failures_of_ = UINT64_MAX;  // the page whose failures are gathered
   std::map<uint64_t, Pending> pending_;
 };

@@ -180,8 +180,8 @@ TEST_CASE("a job's parts agree on what it is") {
   CHECK(job.worker.retries == 9);
   CHECK(job.worker.connect_timeout == Millis(2000));
   CHECK(job.worker.stall_timeout == Millis(3000));
+  CHECK(job.coordinator.max_in_flight == 5 * 8 * 4);
   CHECK_MESSAGE(job.coordinator.rate == doctest::Approx(900), "nine tenths for the files");
-  CHECK(job.coordinator.max_in_flight == uint64_t{8} * 4 * job.workers);
   CHECK_MESSAGE(job.coordinator.listing.rate == doctest::Approx(100), "a tenth for the listing");
 }
 
@@ -194,6 +194,7 @@ TEST_CASE(
   CHECK(job.value().workers == supervisor::allowed_cpus().size());
   CHECK(job.value().coordinator.workers == job.value().workers);
   CHECK(job.value().coordinator.rate == 0);
+  CHECK(job.value().coordinator.listing.rate == 0);
   CHECK(job.value().worker.connections == 64);
 }
 

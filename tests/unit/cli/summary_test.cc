@@ -30,6 +30,7 @@ Summary sample() {
   figures.pages = 101;
   figures.requests = 1'000'200;
   figures.retries = 99;
+  figures.fetched = 1'000'000;
   figures.listing_bound = 0.1234567;
   return summary;
 }
@@ -54,6 +55,18 @@ TEST_CASE("the summary is this JSON, to the byte") {
         "\"workers\":16,\"resumed\":true,\"seconds\":12.500,\"files_per_second\":80000.0,"
         "\"cpu_seconds\":7.250,\"cpu_us_per_file\":7.250,\"peak_rss_bytes\":123456789,"
         "\"listing_bound\":0.1235,\"exit\":3}");
+}
+
+TEST_CASE("rates and costs are this run's, over the files that it stored; the rest is the job's") {
+  Summary summary = sample();
+  summary.report.figures.fetched = 250'000;
+  const std::string json = summary_json(summary);
+  CHECK(json.find("\"stored\":1000000,") != std::string::npos);
+  CHECK(json.find("\"files_per_second\":20000.0,") != std::string::npos);
+  CHECK(json.find("\"cpu_us_per_file\":29.000,") != std::string::npos);
+  summary.report.figures.fetched = 0;
+  CHECK(summary_json(summary).find("\"files_per_second\":0.0,\"cpu_seconds\":7.250,"
+                                   "\"cpu_us_per_file\":0.000,") != std::string::npos);
 }
 
 TEST_CASE("the summary of verify tells the extra files as well") {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 
 #include "net/drive.h"
 #include "net/scripted_server.h"
@@ -38,8 +39,11 @@ struct Collector final : listing::NameReceiver {
 
 struct Client final : Lister::Client {
   bool wants_page() override { return wants; }
-  Result<uint64_t> on_page(listing::PageReader& reader, bool last) override {
-    ended = last;
+  Result<uint64_t> on_page(listing::PageReader& reader,
+                           const std::optional<std::string>& next) override {
+    ended = !next;
+    visits.push_back(is_visit && is_visit());
+    nexts.push_back(next.value_or("(none)"));
     if (before_names) before_names();
     Collector collector;
     if (Result<void> read = reader.read_names(collector); !read) {
@@ -48,6 +52,10 @@ struct Client final : Lister::Client {
     pages.push_back(collector.names);
     if (refuse) return error(ErrorCode::no_space, "no room for the page");
     return collector.names.size();
+  }
+  bool on_marker_refused() override {
+    ++refusals;
+    return restart && restart();
   }
   void on_origin_alive() override { ++alive; }
   void on_origin_trouble(const std::string& text) override { troubles.push_back(text); }
@@ -59,7 +67,12 @@ struct Client final : Lister::Client {
   bool wants = true;
   bool refuse = false;
   std::function<void()> before_names;
+  std::function<bool()> is_visit;
+  std::function<bool()> restart;  // the listing, when a marker is refused
   std::vector<Names> pages;
+  std::vector<bool> visits;  // which of the pages were visited again
+  Names nexts;               // their markers
+  int refusals = 0;
   bool ended = false;  // the last page has been read
   int alive = 0;
   Names troubles;
@@ -83,6 +96,7 @@ struct Scene {
         dialect(listing::make_dialect("marker", settings.origin.base_path).value()) {
     settings.origin.port = server.port();
     lister = std::make_unique<Lister>(loop, settings, *dialect, client);
+    client.is_visit = [this] { return lister->is_visit(); };
   }
   ~Scene() {
     if (lister) lister->stop();
@@ -565,4 +579,172 @@ TEST_CASE("after stop nothing follows") {
   run_what_is_there(scene.loop);
   CHECK_FALSE(scene.client.ended);
   CHECK(scene.client.failures == 0);
+}
+
+namespace {
+
+using Marker = Lister::Marker;
+
+// Ten pages, from /list over "m1" to "m9"; `refuses` says what to answer to others than 200.
+ScriptedServer::OnRequest ten_pages(
+    std::function<std::string(const std::string& target)> refuses = {}) {
+  return [refuses](Peer& peer, const std::string& target) {
+    const std::string status = refuses ? refuses(target) : "";
+    if (!status.empty()) return peer.send(response(status, "", ""));
+    const int number = target == "/list" ? 0 : target.back() - '0';
+    const std::string next = number == 9 ? "" : "m" + std::to_string(number + 1);
+    peer.send(ok(page({"n" + std::to_string(number)}, next)));
+  };
+}
+
+bool asks_for(const std::string& target, const std::string& marker) {
+  return target.ends_with("=" + marker);
+}
+
+}  // namespace
+
+TEST_CASE("a listing that goes on visits the open pages first, then goes on from the frontier") {
+  Scene scene(ten_pages());
+  scene.client.wants = false;
+  scene.server.start();
+  scene.lister->start({std::nullopt, "m3", "m4"}, "m7", false);
+  REQUIRE(scene.until([&] { return scene.client.pages.size() == 3; }));
+  run_what_is_there(scene.loop);
+  CHECK_MESSAGE(scene.server.targets.size() == 3, "visits are asked for unasked, others are not");
+  CHECK(scene.client.pages == std::vector<Names>{{"n0"}, {"n3"}, {"n4"}});
+  CHECK(scene.client.visits == std::vector<bool>{true, true, true});
+  CHECK(scene.client.nexts == Names{"m1", "m4", "m5"});
+  scene.client.wants = true;
+  scene.lister->want_more();
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  CHECK(scene.client.pages == std::vector<Names>{{"n0"}, {"n3"}, {"n4"}, {"n7"}, {"n8"}, {"n9"}});
+  CHECK(scene.client.visits == std::vector<bool>{true, true, true, false, false, false});
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.lister->pages() == 6);
+}
+
+TEST_CASE("a listing that had ended asks for its open pages alone") {
+  Scene scene(ten_pages());
+  scene.server.start();
+  scene.lister->start({"m9", "m2"}, std::nullopt, true);
+  REQUIRE(scene.until([&] { return scene.client.pages.size() == 2; }));
+  scene.lister->want_more();
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.pages == std::vector<Names>{{"n9"}, {"n2"}});
+  CHECK(scene.server.targets.size() == 2);
+
+  scene.lister->start({}, std::nullopt, true);
+  scene.lister->want_more();
+  run_what_is_there(scene.loop);
+  CHECK(scene.server.targets.size() == 2);
+}
+
+TEST_CASE("pages that are visited do not make a circle") {
+  Scene scene(ten_pages());
+  scene.server.start();
+  scene.lister->start({"m5", "m5", "m5", "m4", "m5"}, "m5", false);
+  REQUIRE(scene.until([&] { return scene.client.ended || scene.client.failures > 0; }));
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.pages.size() == 10);
+}
+
+TEST_CASE("a marker of an earlier run that is refused may begin the listing anew") {
+  for (const char* status : {"400 Bad", "404 Not Found", "410 Gone", "422 No"}) {
+    for (const bool of_visit : {false, true}) {
+      CAPTURE(std::string(status));
+      CAPTURE(of_visit);
+      Scene scene(ten_pages(
+          [&](const std::string& target) { return asks_for(target, "old") ? status : ""; }));
+      scene.client.restart = [&] {
+        scene.lister->start();
+        return true;
+      };
+      scene.server.start();
+      if (of_visit) {
+        scene.lister->start({"m2", "old"}, "m6", false);
+      } else {
+        scene.lister->start({"m2"}, "old", false);
+      }
+      REQUIRE(scene.until([&] { return scene.client.ended || scene.client.failures > 0; }));
+      CHECK(scene.client.failures == 0);
+      CHECK(scene.client.refusals == 1);
+      CHECK(scene.client.pages.size() == 11);
+      CHECK(scene.client.visits == std::vector<bool>{true, false, false, false, false, false, false,
+                                                     false, false, false, false});
+      run_what_is_there(scene.loop);
+      CHECK(scene.server.targets.size() == 12);
+    }
+  }
+}
+
+TEST_CASE("a refusal that the client does not take ends the listing with the origin's answer") {
+  Scene scene(ten_pages(
+      [](const std::string& target) { return asks_for(target, "old") ? "410 Gone" : ""; }));
+  scene.server.start();
+  scene.lister->start({}, "old", false);
+  REQUIRE(scene.until([&] { return scene.client.failures > 0; }));
+  CHECK(scene.client.refusals == 1);
+  CHECK(scene.client.failures == 1);
+  CHECK(contains(scene.client.failure.text, "410"));
+}
+
+TEST_CASE("only a refusal of an old marker is one: not of this run's, nor of who asks") {
+  struct Case {
+    const char* status;
+    std::deque<Marker> visits;
+    Marker frontier;
+    const char* refused;  // the end of the target
+  };
+  for (const Case& c :
+       {Case{"404 Not Found", {}, "m3", "=m5"}, Case{"401 Who", {}, "m3", "=m3"},
+        Case{"403 No", {"m3"}, "m5", "=m3"}, Case{"302 Found", {}, "m3", "=m3"},
+        Case{"501 No", {}, "m3", "=m3"}, Case{"404 Not Found", {std::nullopt}, "m3", "/list"},
+        Case{"503 Busy", {}, "m3", "=m3"}, Case{"429 Busy", {"m3"}, "m4", "=m3"}}) {
+    CAPTURE(std::string(c.status));
+    CAPTURE(std::string(c.refused));
+    Scene scene(ten_pages(
+        [&](const std::string& target) { return target.ends_with(c.refused) ? c.status : ""; }));
+    scene.client.restart = [] { return true; };
+    scene.server.start();
+    scene.lister->start(c.visits, c.frontier, false);
+    REQUIRE(scene.until([&] { return scene.client.failures > 0; }));
+    CHECK(scene.client.refusals == 0);
+    CHECK(contains(scene.client.failure.text, std::string(c.status).substr(0, 3)));
+  }
+}
+
+TEST_CASE("a listing that begins anew has all its tries again") {
+  std::map<std::string, int> asked;
+  Scene scene(ten_pages([&](const std::string& target) {
+    const int times = ++asked[target];
+    if (asks_for(target, "old")) return times < 3 ? "503 Busy" : "410 Gone";
+    return target == "/list" && times < 3 ? "503 Busy" : "";
+  }));
+  scene.client.restart = [&] {
+    scene.lister->start();
+    return true;
+  };
+  scene.server.start();
+  scene.lister->start({}, "old", false);
+  REQUIRE(scene.until([&] { return scene.client.ended || scene.client.failures > 0; }));
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.pages.size() == 10);
+}
+
+TEST_CASE("a listing may begin anew while a page of it is being read") {
+  Scene scene(ten_pages());
+  bool restarted = false;
+  scene.client.before_names = [&] {
+    if (scene.client.pages.size() != 1 || restarted) return;
+    restarted = true;
+    scene.lister->start();
+  };
+  scene.server.start();
+  scene.lister->start({"m2", "m3", "m4"}, "m8", false);
+  REQUIRE(scene.until([&] { return scene.client.ended || scene.client.failures > 0; }));
+  CHECK(scene.client.failures == 0);
+  REQUIRE(scene.client.pages.size() == 12);
+  CHECK(scene.client.pages[1] == Names{"n3"});
+  CHECK(scene.client.pages[2] == Names{"n0"});
+  CHECK(scene.client.pages.back() == Names{"n9"});
 }

@@ -23,21 +23,19 @@ Names names_of(const PageIntake& intake) {
 }
 
 // Lists one page; false when the intake wanted no more.
-bool list(PageIntake& intake, const Names& names) {
-  intake.begin_page();
+bool list(PageIntake& intake, const Names& names, uint64_t skip = 0, uint64_t limit = UINT64_MAX) {
+  intake.begin_page(skip, limit);
   for (const std::string& name : names) {
     if (!intake.on_name(name)) return false;
   }
   return true;
 }
 
-constexpr uint64_t kNoLimit = UINT64_MAX;
-
 }  // namespace
 
 TEST_CASE("names pass in their order, whatever their bytes") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   const Names names = {"b", "a", "", std::string("\0\x01\xFF", 3), "a/b", ".."};
   CHECK(list(intake, names));
   CHECK(names_of(intake) == names);
@@ -50,7 +48,7 @@ TEST_CASE("names pass in their order, whatever their bytes") {
 
 TEST_CASE("a name that comes again on a page is a duplicate, however far behind") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {"a", "b", "a", "c", "a", "b", "", ""}));
   CHECK(names_of(intake) == Names{"a", "b", "c", ""});
   CHECK(intake.listed() == 8);
@@ -59,7 +57,7 @@ TEST_CASE("a name that comes again on a page is a duplicate, however far behind"
 
 TEST_CASE("names that begin alike are no duplicates") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   Names names;
   for (size_t length = 0; length < 500; ++length) {
     names.push_back(std::string(length, 'x'));
@@ -72,12 +70,12 @@ TEST_CASE("names that begin alike are no duplicates") {
 
 TEST_CASE("duplicates are counted exactly on a page of hundreds of thousands of names") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   Random random(11);
   std::map<uint64_t, int> seen;
   Names expected;
   uint64_t duplicates = 0;
-  intake.begin_page();
+  intake.begin_page(0, UINT64_MAX);
   for (int i = 0; i < 300'000; ++i) {
     const uint64_t number = random.below(200'000);
     const std::string name = "file-" + std::to_string(number);
@@ -96,7 +94,7 @@ TEST_CASE("duplicates are counted exactly on a page of hundreds of thousands of 
 
 TEST_CASE("a new page knows nothing of the last one") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {"a", "b", "a", std::string(kMaxNameBytes + 1, 'x')}));
   CHECK(list(intake, {"b", "c"}));
   CHECK(names_of(intake) == Names{"b", "c"});
@@ -110,7 +108,7 @@ TEST_CASE("a new page knows nothing of the last one") {
 
 TEST_CASE("a name of 4096 bytes passes, a longer one is kept apart") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   const std::string longest(kMaxNameBytes, 'x'), longer(kMaxNameBytes + 1, 'x'), huge(200'000, 'y');
   CHECK(list(intake, {longest, longer, "a", huge}));
   CHECK(names_of(intake) == Names{longest, "a"});
@@ -120,7 +118,7 @@ TEST_CASE("a name of 4096 bytes passes, a longer one is kept apart") {
 
 TEST_CASE("an over-long name that comes again is a duplicate too") {
   const Filter filter;
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   const std::string longer(kMaxNameBytes + 1, 'x');
   CHECK(list(intake, {longer, "a", longer}));
   CHECK(intake.too_long().size() == 1);
@@ -130,7 +128,7 @@ TEST_CASE("an over-long name that comes again is a duplicate too") {
 
 TEST_CASE("with includes, one of them must match") {
   const Filter filter{{"*.jpg", "keep/*"}, {}};
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {"a.jpg", "a.png", "keep/a.png", "folder/b.jpg", "jpg", "a.jpg"}));
   CHECK(names_of(intake) == Names{"a.jpg", "keep/a.png", "folder/b.jpg"});
   CHECK(intake.filtered() == 2);
@@ -140,14 +138,14 @@ TEST_CASE("with includes, one of them must match") {
 
 TEST_CASE("with excludes, none of them may match, whatever the includes say") {
   const Filter filter{{"*.jpg"}, {"*thumb*", "?.jpg"}};
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {"a.jpg", "aa.jpg", "a/thumb/b.jpg", "aa.png"}));
   CHECK(names_of(intake) == Names{"aa.jpg"});
   CHECK(intake.filtered() == 3);
   CHECK(intake.listed() == 1);
 
   const Filter excluding{{}, {"b*"}};
-  PageIntake other(excluding, kNoLimit);
+  PageIntake other(excluding);
   CHECK(list(other, {"a", "b", "bb", "c"}));
   CHECK(names_of(other) == Names{"a", "c"});
 }
@@ -155,25 +153,25 @@ TEST_CASE("with excludes, none of them may match, whatever the includes say") {
 TEST_CASE(
     "a pattern's star, question mark and brackets are those of the shell; a slash is no end") {
   const Filter filter{{"a?c", "[x-z]*", "lit\\*eral"}, {}};
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {"abc", "a/c", "ac", "y/deep/name", "w", "lit*eral", "literal"}));
   CHECK(names_of(intake) == Names{"abc", "a/c", "y/deep/name", "lit*eral"});
 }
 
 TEST_CASE("an over-long name is filtered like any other") {
   const Filter filter{{"a*"}, {}};
-  PageIntake intake(filter, kNoLimit);
+  PageIntake intake(filter);
   CHECK(list(intake, {std::string(5000, 'a'), std::string(5000, 'b')}));
   CHECK(intake.too_long().size() == 1);
   CHECK(intake.filtered() == 1);
 }
 
-TEST_CASE("the limit counts what is listed, of all kinds, over all pages, and then stops") {
+TEST_CASE("the limit counts what is listed, of all kinds, and then stops") {
   const Filter filter{{}, {"skip*"}};
-  PageIntake intake(filter, 5);
-  CHECK(list(intake, {"a", "skip1", "a", "b"}));  // two names, one duplicate
+  PageIntake intake(filter);
+  CHECK(list(intake, {"a", "skip1", "a", "b"}, 0, 5));  // two names, one duplicate
   CHECK_FALSE(intake.limit_reached());
-  CHECK_FALSE(list(intake, {"skip2", "c", std::string(5000, 'x'), "never"}));
+  CHECK_FALSE(list(intake, {"skip2", "c", std::string(5000, 'x'), "never"}, 0, 2));
   CHECK(intake.limit_reached());
   CHECK(names_of(intake) == Names{"c"});
   CHECK(intake.too_long().size() == 1);
@@ -184,9 +182,68 @@ TEST_CASE("the limit counts what is listed, of all kinds, over all pages, and th
 
 TEST_CASE("a limit of none takes nothing") {
   const Filter filter;
-  PageIntake intake(filter, 0);
+  PageIntake intake(filter);
+  CHECK_FALSE(list(intake, {"a"}, 0, 0));
   CHECK(intake.limit_reached());
-  CHECK_FALSE(list(intake, {"a"}));
   CHECK(intake.names().empty());
   CHECK(intake.listed() == 0);
+}
+
+TEST_CASE("names that an earlier run has listed are left out, and remembered as duplicates") {
+  const Filter filter;
+  PageIntake intake(filter);
+  CHECK(list(intake, {"a", "b", "a", "c", "b", "d"}, 3));
+  CHECK(names_of(intake) == Names{"c", "d"});
+  CHECK(intake.listed() == 3);
+  CHECK(intake.duplicates() == 1);
+  CHECK(list(intake, {"a", "b"}, 5));
+  CHECK(intake.names().empty());
+  CHECK(intake.listed() == 0);
+  CHECK_FALSE(list(intake, {"a", "b", "c", "d"}, 1, 2));
+  CHECK(names_of(intake) == Names{"b", "c"});
+  CHECK(list(intake, {"a", "b"}));
+  CHECK_MESSAGE(names_of(intake).size() == 2, "a new page knows nothing of what was skipped");
+}
+
+TEST_CASE("a page that is cut anywhere and gone on with is the whole page") {
+  const Filter filter{{}, {"no*"}};
+  const std::string longest(5000, 'x');
+  const Names page = {"no1", "a", "b", "no2", "a", longest, "c", "no3", "b", "d", "no4"};
+  PageIntake intake(filter);
+  REQUIRE(list(intake, page));
+  const Names whole = names_of(intake);
+  const uint64_t listed = intake.listed(), duplicates = intake.duplicates(),
+                 filtered = intake.filtered();
+  CHECK(listed == 7);
+  CHECK(filtered == 4);
+  for (uint64_t cut = 1; cut < listed; ++cut) {
+    CAPTURE(cut);
+    CHECK_FALSE(list(intake, page, 0, cut));
+    Names names = names_of(intake);
+    uint64_t sum_listed = intake.listed(), sum_duplicates = intake.duplicates(),
+             sum_filtered = intake.filtered(), sum_too_long = intake.too_long().size();
+    CHECK(sum_listed == cut);
+    CHECK(list(intake, page, cut));
+    for (const std::string& name : names_of(intake))
+      names.push_back(name);
+    CHECK(names == whole);
+    CHECK(sum_listed + intake.listed() == listed);
+    CHECK(sum_duplicates + intake.duplicates() == duplicates);
+    CHECK(sum_filtered + intake.filtered() == filtered);
+    CHECK(sum_too_long + intake.too_long().size() == 1);
+  }
+}
+
+TEST_CASE("duplicates are found among very many skipped names") {
+  const Filter filter;
+  PageIntake intake(filter);
+  Names names;
+  for (int i = 0; i < 20'000; ++i)
+    names.push_back("file-" + std::to_string(i));
+  const Names once = names;
+  names.insert(names.end(), once.begin(), once.end());
+  names.push_back("new");
+  CHECK(list(intake, names, 20'000));
+  CHECK(intake.duplicates() == 20'000);
+  CHECK(names_of(intake) == Names{"new"});
 }

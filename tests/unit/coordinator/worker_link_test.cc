@@ -72,7 +72,9 @@ std::string hello() {
 std::string outcome(uint64_t lease) {
   wire::Outcome message;
   message.lease = lease;
-  message.count = message.stored = 1;
+  message.count = 1;
+  message.stored = {{0, 1}};
+  message.last = true;
   return frame_of(message);
 }
 
@@ -101,7 +103,7 @@ TEST_CASE("a worker that says hello first is heard from then on") {
   Scene scene;
   CHECK(scene.link.holder() == 9);
   CHECK_FALSE(scene.link.greeted());
-  scene.worker->send(hello() + outcome(1) + frame_of(wire::Pulse{{}, "slow"}) + outcome(2) +
+  scene.worker->send(hello() + outcome(1) + frame_of(wire::Pulse{{}, 0, "slow"}) + outcome(2) +
                      frame_of(wire::Fatal{"disk full"}));
   REQUIRE(scene.until_events(5));
   CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "pulse slow",
@@ -160,7 +162,7 @@ TEST_CASE("messages that workers do not send end the link") {
   for (const std::string& message :
        {empty_frame_of(MessageType::drain), empty_frame_of(MessageType::stop), frame_of(Figures{}),
         frame_of(wire::Done{}), frame_of(wire::KillWorker{}), frame_of(wire::WorkerReaped{}),
-        empty_frame_of(MessageType::batch)}) {
+        empty_frame_of(MessageType::batch), frame_of(wire::Pace{1, 0, 0})}) {
     Scene scene;
     scene.worker->send(hello() + message + outcome(1));
     REQUIRE(scene.until_ended());
@@ -216,7 +218,7 @@ TEST_CASE("a link that is refused inside a message says no more, and drops what 
   CHECK(scene.client.why == "it lied");
   CHECK(scene.link.ended());
   scene.link.send_empty(MessageType::stop);
-  scene.link.send(wire::BatchView{1, 1, std::string_view("\1\0a", 3)});
+  scene.link.send(wire::BatchView{1, 1, false, {1}, std::string_view("\1\0a", 3)});
   CHECK(scene.client.ended == 1);
 }
 
@@ -226,10 +228,13 @@ TEST_CASE("messages to the worker arrive whole and in order") {
   for (int i = 0; i < 10'000; ++i) {
     names.append("some/file/name/" + std::to_string(i));
   }
-  scene.link.send(wire::BatchView{3, names.count(), names.bytes()});
+  const wire::BatchView batch{3, names.count(), true, {4'000, 6'000}, names.bytes()};
+  const wire::Pace pace{10, 1.5, 200};
+  scene.link.send(batch);
+  scene.link.send(pace);
   scene.link.send_empty(MessageType::drain);
   scene.link.send_empty(MessageType::stop);
-  const std::string expected = frame_of(wire::BatchView{3, names.count(), names.bytes()}) +
+  const std::string expected = frame_of(batch) + frame_of(pace) +
                                empty_frame_of(MessageType::drain) +
                                empty_frame_of(MessageType::stop);
   REQUIRE(run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); }));

@@ -95,6 +95,23 @@ void move_to_other_boot(const TempFolder& state) {
   write_file(state / "ledger", bytes);
 }
 
+// This process's descriptor of the file; -1 when it has none.
+int descriptor_of(const fs::path& path) {
+  struct stat here, there;
+  if (::stat(path.c_str(), &there) != 0) return -1;
+  for (int fd = 3; fd < 256; ++fd) {
+    if (::fstat(fd, &here) == 0 && here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+PageFacts after(const Ledger& ledger, PageFacts facts) {
+  facts.log_end = ledger.log_end();
+  return facts;
+}
+
 // So many pages of one name each, stored at once.
 void add_done_pages(Ledger& ledger, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
@@ -376,22 +393,32 @@ TEST_CASE("what contradicts the ledger makes the flush fail, and is not written"
   }
 }
 
-TEST_CASE("a ledger that cannot be written is an error") {
-  const TempFolder state;
-  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
-  Ledger ledger = created(state);
-  ledger.add_page(page_of(5));
-  // The ledger's own descriptor, found by what it leads to.
-  for (int fd = 3; fd < 256; ++fd) {
-    struct stat here, there;
-    if (::fstat(fd, &here) == 0 && ::stat((state / "ledger").c_str(), &there) == 0 &&
-        here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
-      REQUIRE(::dup2(full.get(), fd) == fd);
-    }
+TEST_CASE("after a failed write nothing is written, though the device has room again") {
+  for (const char* file : {"ledger", "failures"}) {
+    CAPTURE(std::string(file));
+    const TempFolder state;
+    const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+    Ledger ledger = created(state);
+    add_failed_page(ledger, "a", {passing()});
+    const LedgerState before = ledger.state();
+    // Its own descriptor, found by what it leads to.
+    const int fd = descriptor_of(state / file);
+    REQUIRE(fd >= 0);
+    const UniqueFd kept(::dup(fd));
+    REQUIRE(::dup2(full.get(), fd) == fd);
+    ledger.add_failed(ledger.add_page(after(ledger, page_of(5, "m"))), 0, "b", passing());
+    const Result<void> written = ledger.flush();
+    REQUIRE_FALSE(written.ok());
+    CHECK(written.failure().code == ErrorCode::no_space);
+    REQUIRE(::dup2(kept.get(), fd) == fd);
+    ledger.add_page(after(ledger, page_of(5, "n")));
+    CHECK_FALSE(ledger.flush().ok());
+    CHECK_FALSE(ledger.begin_sync(state.fd()).ok());
+    CHECK(found(state).state == before);
+    const Ledger next = opened(state);
+    CHECK(next.state() == before);
+    CHECK(dead_letters(next, state) == Names{"a0"});
   }
-  const Result<void> written = ledger.flush();
-  REQUIRE_FALSE(written.ok());
-  CHECK(written.failure().code == ErrorCode::no_space);
 }
 
 // --- torn ends and damage ---
