@@ -10,7 +10,7 @@
 #include "base/exit_status.h"
 #include "base/log.h"
 #include "coordinator/books.h"
-#include "coordinator/crew.h"
+#include "coordinator/workforce.h"
 #include "coordinator/failing_answers.h"
 #include "coordinator/group_commit.h"
 #include "coordinator/known_pages.h"
@@ -33,7 +33,7 @@ constexpr Millis kWritePeriod{10};
 constexpr uint32_t kRetryPageNames = 1000;
 
 class Coordinator final : private Lister::Client,
-                          private Crew::Client,
+                          private Workforce::Client,
                           private Plan::Receiver,
                           private net::Stream::Handler {
  public:
@@ -47,8 +47,8 @@ class Coordinator final : private Lister::Client,
         intake_(settings.filter),
         wait_meter_(settings.workers, loop_.now()),
         control_(loop_, *this),
-        crew_(loop_, place.run_id, static_cast<Crew::Client&>(*this)),
-        pacer_(loop_, pace_limits(settings), settings.workers, crew_,
+        workforce_(loop_, place.run_id, static_cast<Workforce::Client&>(*this)),
+        pacer_(loop_, pace_limits(settings), settings.workers, workforce_,
                [this](HolderId holder) { return plan_.leases_of(holder) > 0; }),
         lister_(loop_, settings.listing, *dialect_, static_cast<Lister::Client&>(*this)),
         watch_(loop_, settings.listing.origin.canonical(),
@@ -97,7 +97,7 @@ class Coordinator final : private Lister::Client,
   // --- the start: from where the ledger says ---
 
   Result<void> begin() {
-    if (Result<void> listens = crew_.open(UniqueFd(place_.listen_fd)); !listens) return listens;
+    if (Result<void> listens = workforce_.open(UniqueFd(place_.listen_fd)); !listens) return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (commit_) commit_->start();
     log_end_at_start_ = books_->log_end();
@@ -160,7 +160,7 @@ class Coordinator final : private Lister::Client,
         drain();
       } else if (frame.type == wire::MessageType::worker_reaped) {
         if (const auto reaped = wire::parse_worker_reaped(frame.payload)) {
-          crew_.on_reaped(static_cast<pid_t>(reaped.value().pid));
+          workforce_.on_reaped(static_cast<pid_t>(reaped.value().pid));
         }
       }
     }
@@ -193,8 +193,8 @@ class Coordinator final : private Lister::Client,
     figures.pages = totals.pages;
     figures.content_low = totals.content.low;
     figures.content_high = totals.content.high;
-    figures.requests = lister_.requests() + crew_.requests();
-    figures.retries = lister_.retries() + crew_.retries();
+    figures.requests = lister_.requests() + workforce_.requests();
+    figures.retries = lister_.retries() + workforce_.retries();
     figures.fetched = fetched_;
     figures.listing_bound = wait_meter_.share(loop_.now());
     books_->complete(figures);
@@ -209,7 +209,7 @@ class Coordinator final : private Lister::Client,
     if (draining_ || finished_) return;
     draining_ = true;
     lister_.stop();
-    crew_.drain();
+    workforce_.drain();
     drain_timer_.start(kDrainPatience);
     check_finished();
   }
@@ -231,7 +231,7 @@ class Coordinator final : private Lister::Client,
     send_figures();
     // Done before stop: a worker that leaves must not look like one that died.
     tell_supervisor(wire::Done{static_cast<uint8_t>(status), text});
-    crew_.stop();
+    workforce_.stop();
     if (control_.backlog() == 0) loop_.stop();
   }
 
@@ -474,7 +474,7 @@ class Coordinator final : private Lister::Client,
 
   // Who holds least gets the next names, but not those that it gave up waiting for itself.
   WorkerLink* next_worker() const {
-    const std::vector<WorkerLink*> links = crew_.links();
+    const std::vector<WorkerLink*> links = workforce_.links();
     WorkerLink* least = nullptr;
     for (WorkerLink* link : links) {
       if (links.size() > 1 && plan_.next_is_from(link->holder())) continue;
@@ -500,7 +500,7 @@ class Coordinator final : private Lister::Client,
   void update_wait_meter() {
     uint32_t waiting = 0;
     if (!plan_.listing_ended() && !plan_.has_queued() && !finished_) {
-      const std::vector<WorkerLink*> links = crew_.links();
+      const std::vector<WorkerLink*> links = workforce_.links();
       const auto busy = std::count_if(links.begin(), links.end(), [&](const WorkerLink* link) {
         return plan_.leases_of(link->holder()) > 0;
       });
@@ -533,7 +533,7 @@ class Coordinator final : private Lister::Client,
 
   net::Stream control_;
   wire::FrameReader control_reader_;
-  Crew crew_;
+  Workforce workforce_;
   Pacer pacer_;
   Lister lister_;
   OriginWatch watch_;

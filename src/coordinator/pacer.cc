@@ -17,11 +17,11 @@ bool is_news(const wire::Pace& told, const wire::Pace& now) {
 
 }  // namespace
 
-Pacer::Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Crew& crew,
+Pacer::Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Workforce& workforce,
              std::function<bool(HolderId)> has_names)
     : loop_(loop),
       workers_(workers),
-      crew_(crew),
+      workforce_(workforce),
       has_names_(std::move(has_names)),
       governor_(limits, loop.now()),
       timer_(loop, [this] { tick(); }) {
@@ -57,7 +57,7 @@ wire::Pace Pacer::share(double rate, TimePoint now) const {
 
 // Who is to send less is told first: so the sum stays below the limit while the news is on its way.
 void Pacer::update() {
-  const std::vector<WorkerLink*> links = crew_.links();
+  const std::vector<WorkerLink*> links = workforce_.links();
   const auto busy = std::count_if(links.begin(), links.end(),
                                   [&](WorkerLink* link) { return has_names_(link->holder()); });
   const double rate = governor_.rate() / static_cast<double>(std::max<int64_t>(busy, 1));

@@ -8,7 +8,7 @@
 #include <functional>
 #include <unordered_map>
 
-#include "coordinator/crew.h"
+#include "coordinator/workforce.h"
 #include "coordinator/governor.h"
 
 namespace gigafetch::coordinator {
@@ -16,7 +16,7 @@ namespace gigafetch::coordinator {
 class Pacer {
  public:
   // `has_names` tells whether the holder has something to fetch. Both must outlive the pacer.
-  Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Crew& crew,
+  Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Workforce& workforce,
         std::function<bool(HolderId holder)> has_names);
 
   void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now);
@@ -31,7 +31,7 @@ class Pacer {
 
   net::Loop& loop_;
   uint32_t workers_;
-  const Crew& crew_;
+  const Workforce& workforce_;
   std::function<bool(HolderId)> has_names_;
   Governor governor_;
   TimePoint pause_told_;

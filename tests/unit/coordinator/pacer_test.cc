@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t kRunId = 99;
 
-struct Client final : Crew::Client {
+struct Client final : Workforce::Client {
   void on_worker(WorkerLink& link) override { holders.push_back(link.holder()); }
   void on_outcome(WorkerLink&, const wire::Outcome&) override {}
   void on_pulse(const wire::Pulse&) override {}
@@ -28,12 +28,12 @@ struct Client final : Crew::Client {
 
 struct Scene {
   Scene(uint32_t workers, const Governor::Limits& limits)
-      : crew(loop, kRunId, client), pacer(loop, limits, workers, crew, [this](HolderId holder) {
+      : workforce(loop, kRunId, client), pacer(loop, limits, workers, workforce, [this](HolderId holder) {
           return busy.contains(holder);
         }) {
     Result<UniqueFd> listening = listen_in_folder(state.fd(), "socket");
     REQUIRE(listening.ok());
-    REQUIRE(crew.open(std::move(listening).value()).ok());
+    REQUIRE(workforce.open(std::move(listening).value()).ok());
     for (uint32_t index = 0; index < workers; ++index) {
       fakes.push_back(std::make_unique<FakeWorker>(loop, state, kRunId, index));
       REQUIRE(run_until(loop, [&] { return client.holders.size() == index + 1; }));
@@ -59,7 +59,7 @@ struct Scene {
   TempFolder state;
   net::Loop loop;
   Client client;
-  Crew crew;
+  Workforce workforce;
   std::set<HolderId> busy;
   Pacer pacer;
   wire::WorkerCounters counters;

@@ -1,4 +1,4 @@
-#include "coordinator/crew.h"
+#include "coordinator/workforce.h"
 
 #include <doctest/doctest.h>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t kRunId = 99;
 
-struct Client final : Crew::Client {
+struct Client final : Workforce::Client {
   void on_worker(WorkerLink& link) override {
     events.push_back("worker " + std::to_string(link.worker()));
     last = &link;
@@ -45,10 +45,10 @@ struct Client final : Crew::Client {
 using Events = std::vector<std::string>;
 
 struct Scene {
-  Scene() : crew(loop, kRunId, client) {
+  Scene() : workforce(loop, kRunId, client) {
     Result<UniqueFd> listening = listen_in_folder(state.fd(), "socket");
     REQUIRE(listening.ok());
-    REQUIRE(crew.open(std::move(listening).value()).ok());
+    REQUIRE(workforce.open(std::move(listening).value()).ok());
   }
   std::unique_ptr<FakeWorker> worker(uint32_t index = 0) {
     auto fake = std::make_unique<FakeWorker>(loop, state, kRunId, index);
@@ -63,7 +63,7 @@ struct Scene {
   TempFolder state;
   net::Loop loop;
   Client client;
-  Crew crew;
+  Workforce workforce;
 };
 
 wire::Outcome outcome(uint64_t lease, uint64_t requests = 0, uint64_t retries = 0) {
@@ -80,10 +80,10 @@ const pid_t kSelf = ::getpid();
 
 TEST_CASE("workers of the run are at work once they have said hello, each with a holder") {
   Scene scene;
-  CHECK(scene.crew.links().empty());
+  CHECK(scene.workforce.links().empty());
   const auto first = scene.worker(3), second = scene.worker(4);
   CHECK(scene.client.events == Events{"worker 3", "worker 4"});
-  const std::vector<WorkerLink*> links = scene.crew.links();
+  const std::vector<WorkerLink*> links = scene.workforce.links();
   REQUIRE(links.size() == 2);
   CHECK(links[0]->holder() != links[1]->holder());
   first->send(outcome(1));
@@ -102,10 +102,10 @@ TEST_CASE("who is not of the run is turned away, and its end is nobody's") {
   FakeWorker other_process(scene.loop, scene.state, kRunId, 0, ::getppid());
   for (FakeWorker* stranger : {&other_run, &other_process})
     CHECK(run_until(scene.loop, [&] { return stranger->gone(); }));
-  scene.crew.on_reaped(::getppid());
+  scene.workforce.on_reaped(::getppid());
   run_what_is_there(scene.loop);
   CHECK(scene.client.events.empty());
-  CHECK(scene.crew.links().empty());
+  CHECK(scene.workforce.links().empty());
 }
 
 TEST_CASE("a worker is gone when its link has ended and its process is reaped, in either order") {
@@ -115,10 +115,10 @@ TEST_CASE("a worker is gone when its link has ended and its process is reaped, i
     const auto worker = scene.worker();
     const HolderId holder = scene.client.last->holder();
     if (reaped_first) {
-      scene.crew.on_reaped(kSelf);
+      scene.workforce.on_reaped(kSelf);
     } else {
       worker->hang_up();
-      REQUIRE(run_until(scene.loop, [&] { return scene.crew.links().empty(); }));
+      REQUIRE(run_until(scene.loop, [&] { return scene.workforce.links().empty(); }));
     }
     run_what_is_there(scene.loop);
     CHECK(scene.client.events.size() == 1);
@@ -126,7 +126,7 @@ TEST_CASE("a worker is gone when its link has ended and its process is reaped, i
       worker->hang_up();
       REQUIRE(scene.until_events(2));
     } else {
-      scene.crew.on_reaped(kSelf);
+      scene.workforce.on_reaped(kSelf);
     }
     CHECK(scene.client.events == Events{"worker 0", "gone " + std::to_string(holder)});
     // The next one is another, though the process is the same here.
@@ -138,7 +138,7 @@ TEST_CASE("a worker is gone when its link has ended and its process is reaped, i
 TEST_CASE("what a worker had said before it died is heard before it is gone") {
   Scene scene;
   const auto worker = scene.worker();
-  scene.crew.on_reaped(kSelf);
+  scene.workforce.on_reaped(kSelf);
   worker->send(outcome(1));
   worker->send(outcome(2));
   worker->hang_up();
@@ -148,7 +148,7 @@ TEST_CASE("what a worker had said before it died is heard before it is gone") {
 
 TEST_CASE("a worker that was reaped before it was greeted is none any more") {
   Scene scene;
-  scene.crew.on_reaped(kSelf);
+  scene.workforce.on_reaped(kSelf);
   FakeWorker late(scene.loop, scene.state, kRunId);
   REQUIRE(run_until(scene.loop, [&] { return late.gone(); }));
   CHECK(scene.client.events.empty());
@@ -167,8 +167,8 @@ TEST_CASE("a worker that breaks a rule is killed, and gone once it is reaped") {
     }
     REQUIRE(run_until(scene.loop, [&] { return worker->gone(); }));
     CHECK(scene.client.events.back() == "kill 7");
-    CHECK(scene.crew.links().empty());
-    scene.crew.on_reaped(kSelf);
+    CHECK(scene.workforce.links().empty());
+    scene.workforce.on_reaped(kSelf);
     CHECK(scene.client.events.back() == "gone 1");
   }
 }
@@ -181,25 +181,25 @@ TEST_CASE("counters are told as they grow, and summed over workers that are gone
     first->send(wire::Pulse{outcome(0, 25, 2).counters, 0, ""});
     REQUIRE(scene.until_events(3));
     CHECK(scene.client.grown == std::vector<std::pair<uint64_t, uint64_t>>{{0, 10}, {10, 25}});
-    CHECK(scene.crew.requests() == 25);
-    CHECK(scene.crew.retries() == 2);
+    CHECK(scene.workforce.requests() == 25);
+    CHECK(scene.workforce.retries() == 2);
     first->hang_up();
-    scene.crew.on_reaped(kSelf);
+    scene.workforce.on_reaped(kSelf);
     REQUIRE(scene.until_events(4));
   }
-  CHECK(scene.crew.requests() == 25);
+  CHECK(scene.workforce.requests() == 25);
   const auto second = scene.worker();
   second->send(outcome(2, 5, 5));
   REQUIRE(scene.until_events(6));
   CHECK(scene.client.grown.back() == std::pair<uint64_t, uint64_t>{0, 5});
-  CHECK(scene.crew.requests() == 30);
-  CHECK(scene.crew.retries() == 7);
+  CHECK(scene.workforce.requests() == 30);
+  CHECK(scene.workforce.retries() == 7);
 }
 
 TEST_CASE("a drain is told to all, and to those that come later instead of work") {
   Scene scene;
   const auto worker = scene.worker();
-  scene.crew.drain();
+  scene.workforce.drain();
   CHECK(worker->await()->type == MessageType::drain);
   FakeWorker late(scene.loop, scene.state, kRunId, 1);
   const auto told = late.await();
@@ -213,7 +213,7 @@ TEST_CASE("a drain is told to all, and to those that come later instead of work"
 TEST_CASE("after stop all are told to leave, and nothing is reported") {
   Scene scene;
   const auto worker = scene.worker();
-  scene.crew.stop();
+  scene.workforce.stop();
   CHECK(worker->await()->type == MessageType::stop);
   FakeWorker late(scene.loop, scene.state, kRunId, 1);
   const auto told = late.await();
@@ -224,6 +224,6 @@ TEST_CASE("after stop all are told to leave, and nothing is reported") {
   worker->send(wire::Fatal{"x"});
   worker->send(wire::Done{});  // breaks a rule
   REQUIRE(run_until(scene.loop, [&] { return worker->gone(); }));
-  scene.crew.on_reaped(kSelf);
+  scene.workforce.on_reaped(kSelf);
   CHECK(scene.client.events == Events{"worker 0"});
 }

@@ -1,4 +1,4 @@
-// Crew: the workers as the coordinator sees them: their links, which of them are gone for good, who
+// Workforce: the workers as the coordinator sees them: their links, which of them are gone for good, who
 // has fallen silent, what they count. Loop thread only.
 //
 // A worker is gone when its link has ended and its process has been reaped: only then can nothing of
@@ -17,7 +17,7 @@
 
 namespace gigafetch::coordinator {
 
-class Crew final : private WorkerLink::Client {
+class Workforce final : private WorkerLink::Client {
  public:
   class Client {
    public:
@@ -36,7 +36,7 @@ class Crew final : private WorkerLink::Client {
     virtual void on_gone(HolderId holder) = 0;
   };
 
-  Crew(net::Loop& loop, uint64_t run_id, Client& client);
+  Workforce(net::Loop& loop, uint64_t run_id, Client& client);
 
   // Starts to listen on a socket that is bound.
   Result<void> open(UniqueFd listen_fd);
@@ -67,7 +67,7 @@ class Crew final : private WorkerLink::Client {
 
   net::Loop& loop_;
   uint64_t run_id_;
-  Crew::Client& client_;
+  Workforce::Client& client_;
   bool draining_ = false;
   bool stopped_ = false;
   HolderId next_holder_ = 1;

@@ -1,4 +1,4 @@
-#include "coordinator/crew.h"
+#include "coordinator/workforce.h"
 
 #include <fstream>
 
@@ -23,7 +23,7 @@ bool waits_for_device(pid_t pid) {
 
 }  // namespace
 
-Crew::Crew(net::Loop& loop, uint64_t run_id, Client& client)
+Workforce::Workforce(net::Loop& loop, uint64_t run_id, Client& client)
     : loop_(loop),
       run_id_(run_id),
       client_(client),
@@ -32,29 +32,29 @@ Crew::Crew(net::Loop& loop, uint64_t run_id, Client& client)
               [this] { std::erase_if(links_, [](const auto& link) { return link->ended(); }); }),
       silence_(loop, kSilenceSweep, [this](TimePoint since) { check_silence(since); }) {}
 
-Result<void> Crew::open(UniqueFd listen_fd) {
+Result<void> Workforce::open(UniqueFd listen_fd) {
   return listener_.open(std::move(listen_fd));
 }
 
-void Crew::accept() {
+void Workforce::accept() {
   auto link = std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this),
                                            next_holder_++);
   if (listener_.accept(link->stream())) links_.push_back(std::move(link));
 }
 
-void Crew::drain() {
+void Workforce::drain() {
   draining_ = true;
   for (WorkerLink* link : links())
     link->send_empty(wire::MessageType::drain);
 }
 
-void Crew::stop() {
+void Workforce::stop() {
   stopped_ = true;
   for (const auto& link : links_)
     link->send_empty(wire::MessageType::stop);
 }
 
-std::vector<WorkerLink*> Crew::links() const {
+std::vector<WorkerLink*> Workforce::links() const {
   std::vector<WorkerLink*> at_work;
   for (const auto& link : links_) {
     if (link->greeted() && !link->ended()) at_work.push_back(link.get());
@@ -62,21 +62,21 @@ std::vector<WorkerLink*> Crew::links() const {
   return at_work;
 }
 
-uint64_t Crew::requests() const {
+uint64_t Workforce::requests() const {
   uint64_t sum = of_gone_.requests;
   for (const auto& [holder, counters] : counters_)
     sum += counters.requests;
   return sum;
 }
 
-uint64_t Crew::retries() const {
+uint64_t Workforce::retries() const {
   uint64_t sum = of_gone_.retries;
   for (const auto& [holder, counters] : counters_)
     sum += counters.retries;
   return sum;
 }
 
-bool Crew::on_hello(WorkerLink& link, const wire::Hello& hello) {
+bool Workforce::on_hello(WorkerLink& link, const wire::Hello& hello) {
   const auto pid = static_cast<pid_t>(hello.pid);
   // A worker may have died, and been reaped, before its greeting was read.
   if (hello.run_id != run_id_ || !link.is_peer(pid) || reaped_.contains(pid)) return false;
@@ -91,29 +91,29 @@ bool Crew::on_hello(WorkerLink& link, const wire::Hello& hello) {
   return true;
 }
 
-void Crew::take_counters(HolderId holder, const wire::WorkerCounters& counters) {
+void Workforce::take_counters(HolderId holder, const wire::WorkerCounters& counters) {
   wire::WorkerCounters& last = counters_[holder];
   const wire::WorkerCounters before = std::exchange(last, counters);
   client_.on_counters(before, counters);
 }
 
-void Crew::on_outcome(WorkerLink& link, wire::Outcome outcome) {
+void Workforce::on_outcome(WorkerLink& link, wire::Outcome outcome) {
   if (stopped_) return;
   take_counters(link.holder(), outcome.counters);
   client_.on_outcome(link, outcome);
 }
 
-void Crew::on_pulse(WorkerLink& link, wire::Pulse pulse) {
+void Workforce::on_pulse(WorkerLink& link, wire::Pulse pulse) {
   if (stopped_) return;
   take_counters(link.holder(), pulse.counters);
   client_.on_pulse(pulse);
 }
 
-void Crew::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {
+void Workforce::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {
   if (!stopped_) client_.on_fatal(link, fatal.text);
 }
 
-void Crew::on_link_ended(WorkerLink& link, const std::string& why) {
+void Workforce::on_link_ended(WorkerLink& link, const std::string& why) {
   reaper_.start(Millis(0));
   if (!link.greeted() || stopped_) return;
   if (!why.empty()) {
@@ -127,7 +127,7 @@ void Crew::on_link_ended(WorkerLink& link, const std::string& why) {
   }
 }
 
-void Crew::on_reaped(pid_t pid) {
+void Workforce::on_reaped(pid_t pid) {
   if (const auto orphan = orphaned_.find(pid); orphan != orphaned_.end()) {
     const HolderId holder = orphan->second;
     orphaned_.erase(orphan);
@@ -136,7 +136,7 @@ void Crew::on_reaped(pid_t pid) {
   reaped_.insert(pid);
 }
 
-void Crew::gone(HolderId holder) {
+void Workforce::gone(HolderId holder) {
   const wire::WorkerCounters& last = counters_[holder];
   of_gone_.requests += last.requests;
   of_gone_.retries += last.retries;
@@ -144,7 +144,7 @@ void Crew::gone(HolderId holder) {
   client_.on_gone(holder);
 }
 
-void Crew::check_silence(TimePoint since) {
+void Workforce::check_silence(TimePoint since) {
   for (WorkerLink* link : links()) {
     if (link->heard() + kSilence > since || waits_for_device(link->pid())) continue;
     link->refuse(fmt::format("it has not said a word for {} s", kSilence / Millis(1000)));
