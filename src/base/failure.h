@@ -39,8 +39,8 @@ constexpr bool is_of_origin(FailureClass failure) {
   return failure >= FailureClass::http_status && failure <= FailureClass::stalled;
 }
 
-// Whether the same request may get another answer later: the origin was busy, or failed for a moment
-// (RFC 9110 sections 15.5 and 15.6, RFC 6585, RFC 8470). 501 and 505 say that it never will.
+// Whether the same request may get another answer later: the origin was busy, or failed for a
+// moment (RFC 9110 sections 15.5 and 15.6, RFC 6585, RFC 8470). 501 and 505 say that it never will.
 constexpr bool is_passing_status(int status) {
   return status == 408 || status == 425 || status == 429 ||
          (status >= 500 && status != 501 && status != 505);
@@ -65,8 +65,8 @@ struct FileFailure {
 };
 
 // Whether the file may arrive when it is tried again later, by itself: a busy origin, a connection
-// that broke, a file system that was in the way. What the origin has decided about the name (404), or
-// the name's own form, only changes when somebody changes it.
+// that broke, a file system that was in the way. What the origin has decided about the name (404),
+// or the name's own form, only changes when somebody changes it.
 bool is_passing(const FileFailure& failure);
 
 }  // namespace gigafetch

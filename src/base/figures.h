@@ -6,9 +6,9 @@
 namespace gigafetch {
 
 // The names, bytes and pages count over all runs of the job; requests, retries, fetched and
-// listing_bound over this run. The first five are a partition: every listed name is in exactly one of
-// stored, failed, rejected, duplicates, or still open (balanced() is about the end of a complete run,
-// when none is open).
+// listing_bound over this run. The first five are a partition: every listed name is in exactly one
+// of stored, failed, rejected, duplicates, or still open (balanced() is about the end of a complete
+// run, when none is open).
 struct Figures {
   uint64_t listed = 0;       // names listed, without those left out by a filter
   uint64_t stored = 0;       // names whose file is whole in the sink

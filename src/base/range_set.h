@@ -1,5 +1,5 @@
-// RangeSet: a set of indices kept as runs. Small while what is in it comes in runs: which names of a
-// page are settled, say.
+// RangeSet: a set of indices kept as runs. Small while what is in it comes in runs: which names of
+// a page are settled, say.
 #pragma once
 
 #include <algorithm>

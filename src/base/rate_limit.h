@@ -18,8 +18,8 @@ class RateLimit {
         tokens_(1),
         filled_(now) {}
 
-  // From now on `per_second`; what has gathered stays, as far as the new bound allows. Where there was
-  // no limit, nothing has.
+  // From now on `per_second`; what has gathered stays, as far as the new bound allows. Where there
+  // was no limit, nothing has.
   void set(double per_second, TimePoint now) {
     if (per_second == per_second_) return;
     const bool was_limited = per_second_ > 0;

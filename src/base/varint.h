@@ -16,8 +16,8 @@ inline void put_varint(std::string& out, uint64_t value) {
   out += static_cast<char>(value);
 }
 
-// Takes fields off the front of bytes. After a field that is not there, every further one is zero or
-// empty and ok() is false: a parser checks once, at its end.
+// Takes fields off the front of bytes. After a field that is not there, every further one is zero
+// or empty and ok() is false: a parser checks once, at its end.
 class VarintReader {
  public:
   explicit VarintReader(std::string_view bytes) : rest_(bytes) {}

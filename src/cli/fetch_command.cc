@@ -36,16 +36,18 @@ Result<void> begin_ledger(int state_fd, const store::JobIdentity& identity) {
 Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& image,
                              const FetchOptions& options) {
   if (image.repaired) {
-    print_error(fmt::format("the ledger was damaged at byte {} and is cut there; the {} or more "
-                            "files that were recorded behind it are fetched again",
-                            image.size, with_commas(image.lost_files)));
+    print_error(
+        fmt::format("the ledger was damaged at byte {} and is cut there; the {} or more "
+                    "files that were recorded behind it are fetched again",
+                    image.size, with_commas(image.lost_files)));
     Result<std::optional<store::Ledger>> opened =
         store::Ledger::open(folders.state.fd(), options.repair);
     if (!opened) return std::move(opened).failure();
   } else if (image.rebooted && image.lost_files > 0) {
-    print_error(fmt::format("the host was started anew since the last run; {} files that had not "
-                            "been synced are fetched again",
-                            with_commas(image.lost_files)));
+    print_error(
+        fmt::format("the host was started anew since the last run; {} files that had not "
+                    "been synced are fetched again",
+                    with_commas(image.lost_files)));
   }
   return {};
 }
@@ -107,10 +109,10 @@ void explain(const Summary& summary, const std::string& state) {
       if (had_nothing_to_do) print_error("nothing was left to do: every file is stored");
       return;
     case ExitStatus::failures:
-      return print_error(fmt::format(
-          "{}some files failed; '{}/failed.jsonl' names them{}",
-          had_nothing_to_do ? "nothing was left to do; " : "", printable(state),
-          had_nothing_to_do ? ", --retry-failed tries them again" : ""));
+      return print_error(fmt::format("{}some files failed; '{}/failed.jsonl' names them{}",
+                                     had_nothing_to_do ? "nothing was left to do; " : "",
+                                     printable(state),
+                                     had_nothing_to_do ? ", --retry-failed tries them again" : ""));
     case ExitStatus::interrupted:
       return print_error(report.text + "; run the same command again to finish");
     case ExitStatus::fatal:

@@ -125,8 +125,7 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
     log_warning("only {} open descriptors are allowed: each worker uses {} connections, not {}",
                 descriptors, settings.connections, worker.connections);
   }
-  job.coordinator.max_in_flight =
-      uint64_t{settings.connections} * settings.pipeline * job.workers;
+  job.coordinator.max_in_flight = uint64_t{settings.connections} * settings.pipeline * job.workers;
   return job;
 }
 

@@ -122,9 +122,9 @@ Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::Listing
   return std::move(**recorded);
 }
 
-// Whether the files on disk are, together, those that the ledger says were stored. If not, says where
-// to look: a second walk finds the pages. Nothing is said of a job that is not complete, or of which
-// files are missing: that is told otherwise.
+// Whether the files on disk are, together, those that the ledger says were stored. If not, says
+// where to look: a second walk finds the pages. Nothing is said of a job that is not complete, or
+// of which files are missing: that is told otherwise.
 bool compare_contents(supervisor::Job& job, const store::LedgerImage& image,
                       const VerifyOptions& options, const supervisor::Report& report) {
   const store::LedgerTotals& stored = image.state.totals();
@@ -138,7 +138,8 @@ bool compare_contents(supervisor::Job& job, const store::LedgerImage& image,
   Progress progress(options.report.progress);
   const supervisor::Report located = supervisor::supervise(job, progress);
   print_error(fmt::format(
-      "every file is there, but {} bytes of content were stored and {} are on disk, and they are not "
+      "every file is there, but {} bytes of content were stored and {} are on disk, and they are "
+      "not "
       "the same: '{}' in the state folder names the pages; --content compares each file",
       with_commas(stored.bytes), with_commas(located.figures.bytes), kFindings));
   return false;

@@ -128,7 +128,8 @@ class LocateBooks final : public VerifyBooks {
     }
   }
   Result<void> flush() override {
-    std::erase_if(pages_, [&](const auto& entry) { return is_compared(entry.first, entry.second); });
+    std::erase_if(pages_,
+                  [&](const auto& entry) { return is_compared(entry.first, entry.second); });
     return VerifyBooks::flush();
   }
 
@@ -175,8 +176,8 @@ Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd
     if (settings.locate) {
       Result<KnownPages> known = load_known_pages(state_fd);
       if (!known) return std::move(known).failure();
-      return std::unique_ptr<Books>(std::make_unique<LocateBooks>(std::move(findings).value(),
-                                                                  std::move(known).value()));
+      return std::unique_ptr<Books>(
+          std::make_unique<LocateBooks>(std::move(findings).value(), std::move(known).value()));
     }
     return std::unique_ptr<Books>(std::make_unique<VerifyBooks>(std::move(findings).value()));
   }

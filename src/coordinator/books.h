@@ -39,8 +39,8 @@ class Books {
   virtual store::Ledger* ledger() { return nullptr; }
 };
 
-// Opens those of the job in `state_fd`, which must stay open. Fails when a fetch has no ledger, or a
-// file cannot be made.
+// Opens those of the job in `state_fd`, which must stay open. Fails when a fetch has no ledger, or
+// a file cannot be made.
 Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd);
 
 }  // namespace gigafetch::coordinator

@@ -10,7 +10,6 @@
 #include "base/exit_status.h"
 #include "base/log.h"
 #include "coordinator/books.h"
-#include "coordinator/workforce.h"
 #include "coordinator/failing_answers.h"
 #include "coordinator/group_commit.h"
 #include "coordinator/known_pages.h"
@@ -20,6 +19,7 @@
 #include "coordinator/page_intake.h"
 #include "coordinator/plan.h"
 #include "coordinator/wait_meter.h"
+#include "coordinator/workforce.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -27,8 +27,8 @@ namespace {
 constexpr Millis kFiguresPeriod{250};
 // How long what is in flight may take to settle after the operator asked for the end.
 constexpr Millis kDrainPatience{5'000};
-// Outcomes are gathered for so long before they are written to the ledger, so that one record speaks
-// of many; but never more of them than there are workers.
+// Outcomes are gathered for so long before they are written to the ledger, so that one record
+// speaks of many; but never more of them than there are workers.
 constexpr Millis kWritePeriod{10};
 constexpr uint32_t kRetryPageNames = 1000;
 
@@ -97,7 +97,8 @@ class Coordinator final : private Lister::Client,
   // --- the start: from where the ledger says ---
 
   Result<void> begin() {
-    if (Result<void> listens = workforce_.open(UniqueFd(place_.listen_fd)); !listens) return listens;
+    if (Result<void> listens = workforce_.open(UniqueFd(place_.listen_fd)); !listens)
+      return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (commit_) commit_->start();
     log_end_at_start_ = books_->log_end();
@@ -132,15 +133,16 @@ class Coordinator final : private Lister::Client,
 
   Result<void> queue_retries(uint64_t number, const store::OpenPage& page) {
     NameList names;
-    Result<void> read = books_->ledger()->read_retry_names(
-        *page.retry, [&](uint32_t, std::string_view name) {
+    Result<void> read =
+        books_->ledger()->read_retry_names(*page.retry, [&](uint32_t, std::string_view name) {
           names.append(name);
           return true;
         });
     if (!read) return read;
     if (names.count() != page.facts.names) {
-      return error(ErrorCode::malformed, "the ledger and its record of failed files do not agree; "
-                                         "--restart forgets the job");
+      return error(ErrorCode::malformed,
+                   "the ledger and its record of failed files do not agree; "
+                   "--restart forgets the job");
     }
     plan_.add_page(number, names, page.settled.gaps(names.count()));
     return {};
@@ -261,8 +263,8 @@ class Coordinator final : private Lister::Client,
     finish(all_stored ? ExitStatus::complete : ExitStatus::failures, "");
   }
 
-  // At the end come the names that had failed in earlier runs, for a passing reason: once more. False when there are
-  // none (left).
+  // At the end come the names that had failed in earlier runs, for a passing reason: once more.
+  // False when there are none (left).
   bool queue_failures() {
     store::Ledger* const ledger = books_->ledger();
     if (ledger == nullptr || finished_) return false;
@@ -324,10 +326,9 @@ class Coordinator final : private Lister::Client,
 
   void log_too_long(store::PageFacts& facts) {
     for (const std::string& name : intake_.too_long()) {
-      books_->log_failure(
-          name, FileFailure{FailureClass::name_too_long, 0, 0,
-                            fmt::format("{} bytes; at most {} are taken", name.size(),
-                                        kMaxNameBytes)});
+      books_->log_failure(name, FileFailure{FailureClass::name_too_long, 0, 0,
+                                            fmt::format("{} bytes; at most {} are taken",
+                                                        name.size(), kMaxNameBytes)});
     }
     facts.log_end = books_->log_end();
   }
@@ -520,12 +521,12 @@ class Coordinator final : private Lister::Client,
   KnownPages known_;
   FailingAnswers failing_;
   WaitMeter wait_meter_;
-  uint64_t fetched_ = 0;    // files stored since this process began
-  uint32_t unwritten_ = 0;  // outcomes since the books were written
+  uint64_t fetched_ = 0;           // files stored since this process began
+  uint32_t unwritten_ = 0;         // outcomes since the books were written
   uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
-  std::deque<uint64_t> visits_;          // numbers of the pages that the lister visits again
-  bool listing_over_ = false;            // no page behind the frontier is wanted
-  bool holding_ = false;                 // nothing is handed out yet
+  std::deque<uint64_t> visits_;    // numbers of the pages that the lister visits again
+  bool listing_over_ = false;      // no page behind the frontier is wanted
+  bool holding_ = false;           // nothing is handed out yet
   bool relist_wanted_ = false;
   bool draining_ = false;
   bool finishing_ = false;  // all is settled, the last commit is under way

@@ -1,8 +1,9 @@
 // FailingAnswers: how many answers in a row had one failing status, over all workers. Pure.
 //
-// A thousand of them end the run: the service is ill, or wants something else of us, and every further
-// request would only add to the failures. An origin that asks for less (429, 503) may refuse a
-// thousand at once, before it is asked for less: that must also have lasted, or have cost a file.
+// A thousand of them end the run: the service is ill, or wants something else of us, and every
+// further request would only add to the failures. An origin that asks for less (429, 503) may
+// refuse a thousand at once, before it is asked for less: that must also have lasted, or have cost
+// a file.
 #pragma once
 
 #include <algorithm>

@@ -28,8 +28,8 @@ void GroupCommit::finish(std::function<void()> on_done) {
   commit();
 }
 
-// Also a job that need not survive a power loss is synced before its ledger is written anew: the new
-// one must not be worth less than the old one.
+// Also a job that need not survive a power loss is synced before its ledger is written anew: the
+// new one must not be worth less than the old one.
 bool GroupCommit::is_wanted() const {
   if (durability_ == Durability::process) return ledger_.wants_checkpoint();
   return ledger_.has_unsynced() || ledger_.wants_checkpoint();
@@ -62,8 +62,7 @@ void GroupCommit::on_committed() {
   Result<void> taken_back = ledger_.take_back_unsynced();
   why.text += taken_back ? "; what was written since the last good sync is fetched again by the "
                            "next run of the same command, once the device is mended"
-                         : "; the ledger cannot be corrected either (" +
-                               taken_back.failure().text +
+                         : "; the ledger cannot be corrected either (" + taken_back.failure().text +
                                "): mend the device, then begin anew with --restart";
   on_failure_(why);
 }

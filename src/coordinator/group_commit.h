@@ -1,6 +1,6 @@
-// GroupCommit: makes what is recorded durable, many files at a time, off the loop, so that no worker
-// waits for a device. Loop thread only. It must not be destroyed while it is busy: what runs off the
-// loop uses it.
+// GroupCommit: makes what is recorded durable, many files at a time, off the loop, so that no
+// worker waits for a device. Loop thread only. It must not be destroyed while it is busy: what runs
+// off the loop uses it.
 //
 //     idle --something recorded, period over--> syncing --well--> idle
 //                                                     \--failed--> broken (told once, final)

@@ -11,9 +11,8 @@ Result<void> KnownPages::load(int state_fd, uint64_t job_id, const store::Ledger
         if (page.stored < page.names) return;
         pages_.push_back({page.names_hash, page.names, page.bytes, page.content});
       });
-  std::stable_sort(pages_.begin(), pages_.end(), [](const Page& a, const Page& b) {
-    return a.names_hash < b.names_hash;
-  });
+  std::stable_sort(pages_.begin(), pages_.end(),
+                   [](const Page& a, const Page& b) { return a.names_hash < b.names_hash; });
   return read;
 }
 

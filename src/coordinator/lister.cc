@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "base/escape.h"
-#include "base/log.h"
 #include "base/failure.h"
+#include "base/log.h"
 #include "http/text.h"
 
 namespace gigafetch::coordinator {

@@ -37,8 +37,8 @@ class Lister final : private net::HttpConnection::Handler {
     // listing. `next` is the marker of the page behind it; nullopt when it is the last.
     virtual Result<uint64_t> on_page(listing::PageReader& page,
                                      const std::optional<std::string>& next) = 0;
-    // The origin does not take a marker that an earlier run has left. True when the listing has been
-    // started anew; else it fails.
+    // The origin does not take a marker that an earlier run has left. True when the listing has
+    // been started anew; else it fails.
     virtual bool on_marker_refused() { return false; }
     // The origin has answered something.
     virtual void on_origin_alive() = 0;

@@ -17,8 +17,8 @@ bool is_news(const wire::Pace& told, const wire::Pace& now) {
 
 }  // namespace
 
-Pacer::Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Workforce& workforce,
-             std::function<bool(HolderId)> has_names)
+Pacer::Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers,
+             const Workforce& workforce, std::function<bool(HolderId)> has_names)
     : loop_(loop),
       workers_(workers),
       workforce_(workforce),
@@ -68,8 +68,8 @@ void Pacer::update() {
       const auto told = told_.find(link->holder());
       const bool is_new = told == told_.end();
       if (!is_new && !is_news(told->second, pace)) continue;
-      const bool gets_more = is_new || pace.rate == 0 ||
-                             (told->second.rate > 0 && pace.rate > told->second.rate);
+      const bool gets_more =
+          is_new || pace.rate == 0 || (told->second.rate > 0 && pace.rate > told->second.rate);
       if (gets_more != more) continue;
       link->send(pace);
       wire::Pace& kept = told_[link->holder()];

@@ -8,16 +8,16 @@
 #include <functional>
 #include <unordered_map>
 
-#include "coordinator/workforce.h"
 #include "coordinator/governor.h"
+#include "coordinator/workforce.h"
 
 namespace gigafetch::coordinator {
 
 class Pacer {
  public:
   // `has_names` tells whether the holder has something to fetch. Both must outlive the pacer.
-  Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers, const Workforce& workforce,
-        std::function<bool(HolderId holder)> has_names);
+  Pacer(net::Loop& loop, const Governor::Limits& limits, uint32_t workers,
+        const Workforce& workforce, std::function<bool(HolderId holder)> has_names);
 
   void on_counters(const wire::WorkerCounters& before, const wire::WorkerCounters& now);
   void on_retry_after(Millis asked);

@@ -64,9 +64,9 @@ bool PageIntake::passes_filter(std::string_view name) {
 // Offsets count through the skipped names, then the others.
 std::string_view PageIntake::name_at(uint32_t offset) const {
   const std::string& skipped = skipped_.bytes();
-  const std::string_view rest = offset < skipped.size()
-                                    ? std::string_view(skipped).substr(offset)
-                                    : std::string_view(names_.bytes()).substr(offset - skipped.size());
+  const std::string_view rest =
+      offset < skipped.size() ? std::string_view(skipped).substr(offset)
+                              : std::string_view(names_.bytes()).substr(offset - skipped.size());
   return NameCursor(rest).name();
 }
 

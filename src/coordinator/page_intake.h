@@ -21,8 +21,8 @@ class PageIntake final : public listing::NameReceiver {
   // `filter` must outlive the intake.
   explicit PageIntake(const Filter& filter) : filter_(filter) {}
 
-  // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier run
-  // has listed, and no more than `limit` are listed behind them.
+  // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier
+  // run has listed, and no more than `limit` are listed behind them.
   void begin_page(uint64_t skip, uint64_t limit);
   // False once `limit` names have been listed.
   bool on_name(std::string_view name) override;

@@ -163,24 +163,23 @@ bool Plan::fits(const Lease& lease, const wire::Outcome& outcome) {
 
 void Plan::tell(const Lease& lease, const wire::Outcome& outcome, Receiver& receiver) {
   for (const wire::Outcome::Range& range : outcome.stored) {
-    for_parts(lease, {range.first, range.first + range.count},
-              [&](const Span& span, uint32_t from, uint32_t count) {
-                receiver.on_stored(span.page->number,
-                                   {span.first + from, span.first + from + count});
-              });
+    for_parts(
+        lease, {range.first, range.first + range.count},
+        [&](const Span& span, uint32_t from, uint32_t count) {
+          receiver.on_stored(span.page->number, {span.first + from, span.first + from + count});
+        });
   }
   for (const wire::Outcome::Content& content : outcome.contents)
     receiver.on_content(lease.spans[content.segment].page->number, content);
   for (const wire::Outcome::Failure& failure : outcome.failures) {
-    for_parts(lease, {failure.index, failure.index + 1},
-              [&](const Span& span, uint32_t from, uint32_t) {
-                const Span name = slice(span, from, 1);
-                const std::string_view packed(span.page->names);
-                receiver.on_failure(
-                    span.page->number, name.first,
-                    NameCursor(packed.substr(name.begin, name.end - name.begin)).name(),
-                    failure.file);
-              });
+    for_parts(
+        lease, {failure.index, failure.index + 1}, [&](const Span& span, uint32_t from, uint32_t) {
+          const Span name = slice(span, from, 1);
+          const std::string_view packed(span.page->names);
+          receiver.on_failure(span.page->number, name.first,
+                              NameCursor(packed.substr(name.begin, name.end - name.begin)).name(),
+                              failure.file);
+        });
   }
 }
 

@@ -63,8 +63,8 @@ class Plan {
     virtual void on_failure(uint64_t page, uint32_t index, std::string_view name,
                             const FileFailure& failure) = 0;
   };
-  // Takes an outcome of `holder`. False when the lease is not its own, or names are settled that were
-  // settled before (a stale outcome, or a broken worker): nothing changes then.
+  // Takes an outcome of `holder`. False when the lease is not its own, or names are settled that
+  // were settled before (a stale outcome, or a broken worker): nothing changes then.
   bool settle(HolderId holder, const wire::Outcome& outcome, Receiver& receiver);
 
   // The holder can do nothing any more: what it had not settled is queued again, first in line.
@@ -86,7 +86,7 @@ class Plan {
  private:
   struct Page {
     uint64_t number = 0;
-    std::string names;  // packed
+    std::string names;          // packed
     uint64_t open = 0;          // names not yet settled
     uint64_t leased_spans = 0;  // spans of leases that refer to it
   };

@@ -42,7 +42,7 @@ struct Settings {
   uint32_t workers = 1;
   uint32_t batch_names = 1000;
   uint64_t max_in_flight = 64;  // requests, over all workers
-  double rate = 0;              // requests for files a second over all workers, at most; 0: no limit
+  double rate = 0;  // requests for files a second over all workers, at most; 0: no limit
   Durability durability = Durability::batch;
   bool retry_failed = false;  // try permanent failures again too
   // Nothing is recorded in the ledger; what is missing or different goes to this file in the state

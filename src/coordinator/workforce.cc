@@ -11,8 +11,8 @@ namespace {
 constexpr Millis kSilence{10'000};
 constexpr Millis kSilenceSweep{1'000};
 
-// Whether the process waits for a device and cannot be interrupted (proc(5), state D): it is slow, not
-// hung, and could not be killed either.
+// Whether the process waits for a device and cannot be interrupted (proc(5), state D): it is slow,
+// not hung, and could not be killed either.
 bool waits_for_device(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string stat;
@@ -37,8 +37,8 @@ Result<void> Workforce::open(UniqueFd listen_fd) {
 }
 
 void Workforce::accept() {
-  auto link = std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this),
-                                           next_holder_++);
+  auto link =
+      std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this), next_holder_++);
   if (listener_.accept(link->stream())) links_.push_back(std::move(link));
 }
 

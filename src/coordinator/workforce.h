@@ -1,8 +1,8 @@
-// Workforce: the workers as the coordinator sees them: their links, which of them are gone for good, who
-// has fallen silent, what they count. Loop thread only.
+// Workforce: the workers as the coordinator sees them: their links, which of them are gone for
+// good, who has fallen silent, what they count. Loop thread only.
 //
-// A worker is gone when its link has ended and its process has been reaped: only then can nothing of
-// it touch a file any more, and its names may be handed to others.
+// A worker is gone when its link has ended and its process has been reaped: only then can nothing
+// of it touch a file any more, and its names may be handed to others.
 #pragma once
 
 #include <memory>

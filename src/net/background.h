@@ -1,5 +1,5 @@
-// Background: runs one blocking function at a time off the loop (libuv's thread pool), and tells the
-// loop when it is done. Loop thread only.
+// Background: runs one blocking function at a time off the loop (libuv's thread pool), and tells
+// the loop when it is done. Loop thread only.
 #pragma once
 
 #include <functional>

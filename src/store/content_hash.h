@@ -1,8 +1,8 @@
 // ContentHash: a 128-bit hash over a file's name and body. The sum over many files (SetHash) tells
 // whether what is on disk is what was stored, whatever the order.
 //
-// XXH3-128 over the body, seeded with XXH3-64 of the name (xxHash 0.8, xxhash.com). Not proof against
-// somebody who picks bodies to collide.
+// XXH3-128 over the body, seeded with XXH3-64 of the name (xxHash 0.8, xxhash.com). Not proof
+// against somebody who picks bodies to collide.
 #pragma once
 
 #include <memory>

@@ -25,8 +25,8 @@ struct JobIdentity {
 // The first difference in words ("the URL was X, now it is Y"); empty when there is none.
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
 
-// The identity as a record's payload: texts, each a u32 length and its bytes: url, api, sink, layout,
-// output, the number of includes as a decimal text, the includes, the excludes.
+// The identity as a record's payload: texts, each a u32 length and its bytes: url, api, sink,
+// layout, output, the number of includes as a decimal text, the includes, the excludes.
 std::string encode_identity(const JobIdentity& identity);
 // The way back; nullopt when the payload is nothing that encode_identity made.
 std::optional<JobIdentity> decode_identity(std::string_view payload);

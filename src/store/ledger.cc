@@ -125,8 +125,7 @@ Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
   if (!job_id) return std::move(job_id).failure();
   if (!run_id) return std::move(run_id).failure();
   if (!boot_id) return std::move(boot_id).failure();
-  const std::string bytes =
-      base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
+  const std::string bytes = base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
   Result<UniqueFd> fd = write_new_file(state_fd, bytes);
   if (!fd) return std::move(fd).failure();
   if (::renameat(state_fd, kNewFile, state_fd, kFile) != 0) {
@@ -174,8 +173,8 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   UniqueFd fd(::openat(state_fd, kFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return errno_error(errno, "cannot open the ledger");
   // Synced, so that what is cut cannot come back behind what is written now.
-  if (image.cut > 0 && (::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0 ||
-                        ::fdatasync(fd.get()) != 0)) {
+  if (image.cut > 0 &&
+      (::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0 || ::fdatasync(fd.get()) != 0)) {
     return errno_error(errno, "cannot cut the ledger");
   }
   Result<FailureLog> failures =
@@ -303,8 +302,7 @@ void Ledger::append_pending() {
       put_varint(payload, pending.bytes);
       put_hash(payload, pending.content);
       append(LedgerRecord::stored, payload);
-      check(image_.state.add_stored(page, pending.stored.ranges(), pending.bytes,
-                                    pending.content));
+      check(image_.state.add_stored(page, pending.stored.ranges(), pending.bytes, pending.content));
     }
   }
   pending_.clear();
@@ -358,8 +356,9 @@ Result<SyncJob> Ledger::begin_sync(int output_fd) {
     job.archive = archive_records(now.done(), now.archive_bytes(), job_id());
     job.archive_offset = now.archive_bytes();
     job.archived_pages = now.done().size();
-    job.new_base = base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
-                        run_payload(run_id_, boot_id_));
+    job.new_base =
+        base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
+             run_payload(run_id_, boot_id_));
   }
   dirty_ = false;
   return job;
@@ -380,8 +379,8 @@ Result<void> Ledger::finish_sync(SyncJob& job) {
 Result<std::string> Ledger::copy_since(uint64_t covered, uint64_t new_offset) const {
   std::string old(size_ - covered, '\0');
   for (size_t had = 0; had < old.size();) {
-    const ssize_t got = ::pread(fd_.get(), old.data() + had, old.size() - had,
-                                static_cast<off_t>(covered + had));
+    const ssize_t got =
+        ::pread(fd_.get(), old.data() + had, old.size() - had, static_cast<off_t>(covered + had));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return errno_error(got < 0 ? errno : EIO, "cannot read the ledger");
     had += static_cast<size_t>(got);
@@ -425,8 +424,8 @@ Result<void> Ledger::take_back_unsynced() {
     return errno_error(errno, "cannot cut the ledger");
   }
   size_ = covered_;
-  // The record that said so was cut too. When it cannot be written either, the next run only fetches
-  // more than it must.
+  // The record that said so was cut too. When it cannot be written either, the next run only
+  // fetches more than it must.
   append_synced();
   write_all(fd_.get(), buffer_);
   buffer_.clear();
@@ -443,8 +442,8 @@ Result<void> Ledger::write_dead_letters(const std::string& file) const {
   // How many names of each open retry page have been met.
   std::map<uint64_t, uint32_t> met;
   Result<void> written;
-  Result<void> read = read_failures(
-      state_fd_, job_id(), span.begin, span.end, [&](const FailureEntry& entry) {
+  Result<void> read =
+      read_failures(state_fd_, job_id(), span.begin, span.end, [&](const FailureEntry& entry) {
         const bool rejected = is_rejection(entry.failure.cause);
         bool stands = rejected || entry.offset >= (is_passing(entry.failure) ? span.passing_done
                                                                              : span.permanent_done);
@@ -471,10 +470,9 @@ Result<void> Ledger::read_retry_names(
     const RetryRange& range,
     const std::function<bool(uint32_t index, std::string_view name)>& on_name) const {
   uint32_t index = 0;
-  return read_failures(state_fd_, job_id(), range.begin, range.end,
-                       [&](const FailureEntry& entry) {
-                         return !is_selected(entry, range) || on_name(index++, entry.name);
-                       });
+  return read_failures(state_fd_, job_id(), range.begin, range.end, [&](const FailureEntry& entry) {
+    return !is_selected(entry, range) || on_name(index++, entry.name);
+  });
 }
 
 Result<std::optional<Ledger::RetryPlan>> Ledger::plan_retry(bool permanent, uint64_t log_limit,
@@ -485,13 +483,13 @@ Result<std::optional<Ledger::RetryPlan>> Ledger::plan_retry(bool permanent, uint
   plan.range.permanent_begin = permanent ? span.permanent_done : log_limit;
   plan.range.begin = std::min(plan.range.passing_begin, plan.range.permanent_begin);
   plan.range.end = log_limit;
-  Result<void> read = read_failures(
-      state_fd_, job_id(), plan.range.begin, log_limit, [&](const FailureEntry& entry) {
-        if (!is_selected(entry, plan.range)) return true;
-        if (++plan.names < names) return true;
-        plan.range.end = entry.end;
-        return false;
-      });
+  Result<void> read = read_failures(state_fd_, job_id(), plan.range.begin, log_limit,
+                                    [&](const FailureEntry& entry) {
+                                      if (!is_selected(entry, plan.range)) return true;
+                                      if (++plan.names < names) return true;
+                                      plan.range.end = entry.end;
+                                      return false;
+                                    });
   if (!read) return std::move(read).failure();
   if (plan.names == 0) return std::optional<RetryPlan>();
   return std::optional<RetryPlan>(plan);

@@ -1,11 +1,12 @@
-// The ledger: the file `ledger` in the state folder, which says what of the job is done. A file that
-// was fetched counts when its STORED record says so, not when its name is there.
+// The ledger: the file `ledger` in the state folder, which says what of the job is done. A file
+// that was fetched counts when its STORED record says so, not when its name is there.
 //
 //     offset 0   "GFLEDGER"             8 bytes
 //            8   format version         u32, 2
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
-//           24   records (store/record.h), seeded with the job's id up to the first RUN and in every
+//           24   records (store/record.h), seeded with the job's id up to the first RUN and in
+//           every
 //                RUN and SYNCED, with the run's id otherwise
 //
 // Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
@@ -23,21 +24,22 @@
 //     RETRY      10  four offsets into the failure log (RetryRange), names
 //     RELIST     11  nothing: the listing begins anew
 //
-//     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names, duplicates,
+//     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
+//     duplicates,
 //                 rejected, filtered, size of the failure log, hash of the names
 //     ranges      how many, then for each the gap before it and its length
 //
-// SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers must
-// never pass for a torn end.
+// SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers
+// must never pass for a torn end.
 //
 // IDENTITY, then a CHECKPOINT if there is one, then RUN are the base: they are on the device before
-// the file gets its name, so damage in them is never a torn end. Behind the base, a record counts when
-// it and all before it are valid. What the last SYNCED covers also counts after a power loss.
+// the file gets its name, so damage in them is never a torn end. Behind the base, a record counts
+// when it and all before it are valid. What the last SYNCED covers also counts after a power loss.
 //
-// Once enough has gathered behind the base, the ledger is written anew: a checkpoint of what has just
-// been synced, then the records since, then a rename. So its size, and the time to read it, do not
-// depend on how much is done; the pages that are done go to `pages` (store/page_archive.h), failures
-// are in `failures` (store/failure_log.h).
+// Once enough has gathered behind the base, the ledger is written anew: a checkpoint of what has
+// just been synced, then the records since, then a rename. So its size, and the time to read it, do
+// not depend on how much is done; the pages that are done go to `pages` (store/page_archive.h),
+// failures are in `failures` (store/failure_log.h).
 //
 // Rejected: a database (its commits cost more than a batch, and the group commit would be its, not
 // ours); one bit a name in a bitmap (needs the listing's order to stay); a record a file (25 bytes
@@ -107,9 +109,9 @@ class Ledger {
   // What opening found.
   const LedgerImage& found() const { return image_; }
 
-  // Records. They are in the file after the next flush, and so are STORED and FAIL part of the state,
-  // which are gathered page by page until then. What is recorded must fit the state: a page that is
-  // open, names that are not settled; what does not makes the next flush fail.
+  // Records. They are in the file after the next flush, and so are STORED and FAIL part of the
+  // state, which are gathered page by page until then. What is recorded must fit the state: a page
+  // that is open, names that are not settled; what does not makes the next flush fail.
   uint64_t add_page(const PageFacts& facts);
   uint64_t replace_page(uint64_t old_number, const PageFacts& facts);
   void add_known_page(const PageFacts& facts, uint64_t bytes, const Hash128& content);
@@ -122,8 +124,8 @@ class Ledger {
   uint64_t log_end() const { return failures_.size(); }
   void relist();
 
-  // Writes what is recorded. After a failure (a full disk) nothing more is written, and every further
-  // flush fails: what had been written in part must stay the file's end.
+  // Writes what is recorded. After a failure (a full disk) nothing more is written, and every
+  // further flush fails: what had been written in part must stay the file's end.
   Result<void> flush();
 
   // Group commit. begin_sync flushes and gives what is to be run off the loop; one at a time.
@@ -181,10 +183,10 @@ class Ledger {
   FailureLog failures_;
   uint64_t run_id_ = 0;
   std::string boot_id_;
-  std::string buffer_;    // records not yet written
-  uint64_t size_ = 0;     // of the file, with them
-  uint64_t covered_ = 0;  // by the last SYNCED
-  bool dirty_ = true;     // something but a SYNCED is recorded since the last begin_sync
+  std::string buffer_;               // records not yet written
+  uint64_t size_ = 0;                // of the file, with them
+  uint64_t covered_ = 0;             // by the last SYNCED
+  bool dirty_ = true;                // something but a SYNCED is recorded since the last begin_sync
   bool synced_is_volatile_ = false;  // the last SYNCED may not be on the device
   bool folder_is_volatile_ = false;  // nor the name of a ledger written anew
   bool contradicted_ = false;        // something was recorded that does not fit the state

@@ -73,8 +73,8 @@ void put_facts(std::string& out, const PageFacts& facts) {
 
 PageFacts take_facts(VarintReader& in) {
   PageFacts facts;
-  facts.next = static_cast<PageFacts::Next>(
-      in.take_up_to(static_cast<uint64_t>(PageFacts::Next::same)));
+  facts.next =
+      static_cast<PageFacts::Next>(in.take_up_to(static_cast<uint64_t>(PageFacts::Next::same)));
   if (facts.next == PageFacts::Next::marker) facts.marker = in.take_text();
   facts.listed = in.take();
   facts.names = take_u32(in);
@@ -108,9 +108,8 @@ void put_totals(std::string& out, const LedgerTotals& totals) {
 
 LedgerTotals take_totals(VarintReader& in) {
   LedgerTotals totals;
-  for (uint64_t* field :
-       {&totals.listed, &totals.stored, &totals.failed, &totals.rejected, &totals.duplicates,
-        &totals.filtered, &totals.bytes, &totals.pages}) {
+  for (uint64_t* field : {&totals.listed, &totals.stored, &totals.failed, &totals.rejected,
+                          &totals.duplicates, &totals.filtered, &totals.bytes, &totals.pages}) {
     *field = in.take();
   }
   totals.content = take_hash(in);

@@ -136,8 +136,8 @@ class Walk {
  private:
   bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
     const auto type = static_cast<LedgerRecord>(file_[at]);
-    return type <= LedgerRecord::relist &&
-           read_record(file_.substr(at, max_bytes), at, is_of_job(type) ? job_id_ : run_id_, record);
+    return type <= LedgerRecord::relist && read_record(file_.substr(at, max_bytes), at,
+                                                       is_of_job(type) ? job_id_ : run_id_, record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {
@@ -207,10 +207,11 @@ Result<LedgerImage> recover_ledger(std::string_view file, std::string_view boot_
     uint64_t lost_files = 0;
     const bool was_synced = walk.search_behind(lost_files) > image.size;
     if (was_synced && !repair) {
-      return damaged(image.size, fmt::format("it was whole once: something has changed it. --repair "
-                                             "cuts it there; the {} or more files that are recorded "
-                                             "behind it are fetched again",
-                                             lost_files));
+      return damaged(image.size,
+                     fmt::format("it was whole once: something has changed it. --repair "
+                                 "cuts it there; the {} or more files that are recorded "
+                                 "behind it are fetched again",
+                                 lost_files));
     }
     image.repaired = was_synced;
     image.lost_files = lost_files;

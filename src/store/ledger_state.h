@@ -47,13 +47,13 @@ struct PageFacts {
   uint64_t duplicates = 0;
   uint64_t rejected = 0;  // when it was listed: too long for a batch
   uint64_t filtered = 0;
-  Hash128 names_hash;     // hash_of_names of the names to be fetched
-  uint64_t log_end = 0;   // of the failure log, with the rejected names in it
+  Hash128 names_hash;    // hash_of_names of the names to be fetched
+  uint64_t log_end = 0;  // of the failure log, with the rejected names in it
   bool operator==(const PageFacts&) const = default;
 };
 
-// Names of the failure log that are fetched again: those from `begin` to `end` whose class is passing
-// and that stand behind `passing_begin`, or is not and that stand behind `permanent_begin`.
+// Names of the failure log that are fetched again: those from `begin` to `end` whose class is
+// passing and that stand behind `passing_begin`, or is not and that stand behind `permanent_begin`.
 struct RetryRange {
   uint64_t begin = 0;
   uint64_t end = 0;

@@ -30,8 +30,7 @@ std::string archive_records(const std::vector<DonePage>& pages, uint64_t offset,
 }
 
 Result<void> append_to_archive(int state_fd, uint64_t offset, std::string_view records) {
-  const UniqueFd fd(
-      ::openat(state_fd, kFile, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const UniqueFd fd(::openat(state_fd, kFile, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return errno_error(errno, "cannot open the archive of pages");
   if (::ftruncate(fd.get(), static_cast<off_t>(offset)) != 0 ||
       ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET) < 0) {

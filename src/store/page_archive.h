@@ -1,6 +1,6 @@
 // PageArchive: the file `pages` in the state folder: the pages that are done, written at each
-// checkpoint. It is read when a listing has to be begun anew (what is known need not be fetched) and
-// by verify (where a difference lies), never at an ordinary start.
+// checkpoint. It is read when a listing has to be begun anew (what is known need not be fetched)
+// and by verify (where a difference lies), never at an ordinary start.
 //
 //     records    store/record.h, seeded with the job's id
 //     payload    number, listed, names, duplicates, rejected, filtered, failed, stored, bytes

@@ -51,11 +51,11 @@ struct BatchView {
 // What a worker process has done since it started. Cumulative, so that a lost message loses
 // nothing.
 struct WorkerCounters {
-  uint64_t requests = 0;        // requests sent
-  uint64_t retries = 0;         // of those, the ones after a failed attempt
-  uint64_t responses = 0;       // whole responses of any status
-  uint64_t received = 0;        // bytes of their bodies, and of those under way
-  uint64_t pushbacks = 0;       // of the responses, those that asked for less: 429 and 503
+  uint64_t requests = 0;   // requests sent
+  uint64_t retries = 0;    // of those, the ones after a failed attempt
+  uint64_t responses = 0;  // whole responses of any status
+  uint64_t received = 0;   // bytes of their bodies, and of those under way
+  uint64_t pushbacks = 0;  // of the responses, those that asked for less: 429 and 503
   // Not cumulative: the latest responses in a row that had one status, which is not 200.
   uint64_t failing = 0;
   uint16_t failing_status = 0;

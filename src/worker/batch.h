@@ -77,10 +77,10 @@ class Batch {
 struct Task {
   Batch* batch = nullptr;
   uint32_t index = 0;
-  uint16_t attempts = 0;  // charged so far
-  bool replayed = false;  // was sent again once because a reused connection had ended
+  uint16_t attempts = 0;    // charged so far
+  bool replayed = false;    // was sent again once because a reused connection had ended
   bool unanswered = false;  // a fresh connection has ended before its answer, uncharged
-  bool moved = false;     // was taken from a connection that kept it waiting
+  bool moved = false;       // was taken from a connection that kept it waiting
 
   std::string_view name() const { return batch->name(index); }
   bool is_patient() const { return batch->is_patient(); }

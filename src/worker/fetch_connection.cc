@@ -290,7 +290,8 @@ void FetchConnection::give_up_stalled() {
 }
 
 bool FetchConnection::drips(TimePoint now, Millis period, uint64_t least_per_second) {
-  // Between two answers, and before the first byte of one, the origin may think as long as it likes.
+  // Between two answers, and before the first byte of one, the origin may think as long as it
+  // likes.
   if (verdict_ == Verdict::waiting) {
     drip_since_ = now;
     drip_bytes_ = 0;

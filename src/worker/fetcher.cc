@@ -23,8 +23,8 @@ constexpr Millis kShortWait{100};
 // then must not hold a connection for ever.
 constexpr uint64_t kLeastBytesPerSecond = 16;
 // As long as most of the names that had failed arrive in the end, failures are chance, or about the
-// origin, and not about the file: so many times the tries are allowed then. A file that always fails
-// changes nothing for itself.
+// origin, and not about the file: so many times the tries are allowed then. A file that always
+// fails changes nothing for itself.
 constexpr double kMostRecover = 0.5;
 constexpr double kRecoveryGain = 1.0 / 16;
 constexpr uint32_t kPatience = 4;

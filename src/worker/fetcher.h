@@ -125,8 +125,8 @@ class Fetcher final : private FetchConnection::Owner {
   size_t max_in_flight_;   // the coordinator's word
   TimePoint paused_until_;
   Millis retry_after_{0};
-  double recovery_ = 0;        // of the recent names that had failed, those that arrived in the end
-  double answer_millis_ = 0;   // how long an answer takes, a moving mean
+  double recovery_ = 0;       // of the recent names that had failed, those that arrived in the end
+  double answer_millis_ = 0;  // how long an answer takes, a moving mean
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
   uint32_t unanswered_ = 0;     // tries since, while no connection brings any
   uint32_t away_failures_ = 0;  // in a row, while no address accepts connections

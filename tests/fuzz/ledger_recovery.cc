@@ -1,5 +1,5 @@
-// Recovery of the ledger: whatever the bytes, it ends with a state that adds up or with a refusal; and
-// a cut leaves a state that was there before.
+// Recovery of the ledger: whatever the bytes, it ends with a state that adds up or with a refusal;
+// and a cut leaves a state that was there before.
 //
 // Input: when the first byte is 0x80 or more, the bytes of a ledger. Otherwise records to be framed
 // with checksums that are right: type, length, payload, and so on. Before them stand two bytes that

@@ -28,9 +28,9 @@ struct Client final : Workforce::Client {
 
 struct Scene {
   Scene(uint32_t workers, const Governor::Limits& limits)
-      : workforce(loop, kRunId, client), pacer(loop, limits, workers, workforce, [this](HolderId holder) {
-          return busy.contains(holder);
-        }) {
+      : workforce(loop, kRunId, client),
+        pacer(loop, limits, workers, workforce,
+              [this](HolderId holder) { return busy.contains(holder); }) {
     Result<UniqueFd> listening = listen_in_folder(state.fd(), "socket");
     REQUIRE(listening.ok());
     REQUIRE(workforce.open(std::move(listening).value()).ok());

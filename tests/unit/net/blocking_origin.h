@@ -35,8 +35,8 @@ class BlockingOrigin {
   // The next request comes on another connection.
   void drop() { connection_.reset(); }
   void answer(const std::string& body, const std::string& status = "200 OK") const {
-    send("HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + body);
+    send("HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+         body);
   }
   void send(const std::string& bytes) const {
     CHECK(::send(connection_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==

@@ -743,7 +743,9 @@ TEST_CASE("a ledger that has grown is written anew, small, and says the same") {
   CHECK(rebooted.done().empty());
 
   std::vector<DonePage> done;
-  REQUIRE(read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) { done.push_back(page); }).ok());
+  REQUIRE(read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) {
+            done.push_back(page);
+          }).ok());
   CHECK(done.size() == pages + 3);
   CHECK(std::vector<DonePage>(done.begin(), done.begin() + static_cast<long>(pages) + 1) ==
         covered.done());
@@ -756,7 +758,9 @@ TEST_CASE("a ledger that has grown is written anew, small, and says the same") {
   const Ledger next = opened(state);
   CHECK(next.state() == expected);
   done.clear();
-  REQUIRE(read_done_pages(state.fd(), next.job_id(), next.state(), [&](const DonePage& page) { done.push_back(page); }).ok());
+  REQUIRE(read_done_pages(state.fd(), next.job_id(), next.state(), [&](const DonePage& page) {
+            done.push_back(page);
+          }).ok());
   CHECK(done.size() == pages + 4);
   CHECK(dead_letters(next, state) == Names{"f0", "f1"});
 }
@@ -781,8 +785,9 @@ TEST_CASE("a ledger is written anew again and again, over many runs") {
   CHECK(fs::file_size(state / "ledger") < 600 * 1024);
   const Ledger ledger = opened(state);
   uint64_t number = 0;
-  REQUIRE(
-      read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) { CHECK(page.number == number++); }).ok());
+  REQUIRE(read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) {
+            CHECK(page.number == number++);
+          }).ok());
   CHECK(number == pages);
   CHECK(ledger.state().totals().stored == pages);
 }
@@ -836,8 +841,9 @@ TEST_CASE("a ledger.new of a run that died is of no account") {
   commit(ledger, state);
   CHECK(found(state).state == ledger.state());
   uint64_t pages = 0;
-  REQUIRE(
-      read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) { CHECK(page.number == pages++); }).ok());
+  REQUIRE(read_done_pages(state.fd(), ledger.job_id(), ledger.state(), [&](const DonePage& page) {
+            CHECK(page.number == pages++);
+          }).ok());
   CHECK(pages == expected.done().size());
 }
 
