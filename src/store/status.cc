@@ -34,6 +34,7 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
     case ENFILE:
     case ENOMEM:
     case EAGAIN:
+    case EINTR:
       return StoreStatus(Kind::busy, FailureClass::store_error, std::move(text));
     case ENOSPC:
     case EDQUOT:
