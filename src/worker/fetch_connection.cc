@@ -49,6 +49,8 @@ void FetchConnection::flush() {
 
 bool FetchConnection::on_head(const http::ResponseHead& head) {
   body_bytes_ = 0;
+  drip_since_ = loop_.now();
+  drip_bytes_ = 0;
   status_ = head.status;
   if (head.status != 200) {
     FileFailure failure;

@@ -31,7 +31,7 @@ constexpr uint64_t kRunId = 0x1122334455667788;
 // A worker in a child process, and the coordinator's end of its socket.
 class WorkerProcess : public FrameSocket {
  public:
-  explicit WorkerProcess(Mode mode, uint32_t pipeline = 1) {
+  explicit WorkerProcess(Mode mode, uint32_t pipeline = 1, uint32_t retries = 0) {
     Settings settings;
     settings.origin.scheme = "http";
     settings.origin.host = "127.0.0.1";
@@ -40,7 +40,7 @@ class WorkerProcess : public FrameSocket {
     settings.mode = mode;
     settings.connections = 1;
     settings.pipeline = pipeline;
-    settings.retries = 0;
+    settings.retries = retries;
     settings.connect_timeout = Millis(1000);  // so that silences are noticed soon
     Result<UniqueFd> listener = listen_in_folder(state.fd(), "socket");
     if (!listener) return;
@@ -339,7 +339,7 @@ TEST_CASE("of a batch with names that were not sent yet no part is told") {
 }
 
 TEST_CASE("a name that the origin keeps waiting is handed back at once, and the rest goes on") {
-  WorkerProcess worker(Mode::store);
+  WorkerProcess worker(Mode::store, 1, 2);
   REQUIRE(worker.greeted());
   worker.send_batch(1, {"hangs", "b"});
   for (int i = 0; i < 2; ++i) {
