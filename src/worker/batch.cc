@@ -88,6 +88,18 @@ wire::Outcome Batch::take_outcome() {
   return outcome;
 }
 
+wire::Outcome Batch::take_back_untold() {
+  for (uint32_t i = 0; i < count_; ++i) {
+    if (stored_[i]) released_[i] = true;
+  }
+  for (const wire::Outcome::Failure& failure : failures_)
+    released_[failure.index] = true;
+  std::fill(stored_.begin(), stored_.end(), false);
+  contents_.clear();
+  failures_.clear();
+  return take_last_outcome();
+}
+
 wire::Outcome Batch::take_last_outcome() {
   for (uint32_t i = 0; i < count_; ++i) {
     if (!settled_[i]) release(i);

@@ -51,6 +51,8 @@ class Batch {
   wire::Outcome take_outcome();
   // The same, with every name that is not settled released.
   wire::Outcome take_last_outcome();
+  // The last one when nothing of what was not told yet can be relied on: all of it is released.
+  wire::Outcome take_back_untold();
 
  private:
   void mark(uint32_t index);

@@ -174,7 +174,11 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     Batch& batch = *task.batch;
     log_debug("'{}' is handed back: the origin keeps it waiting", printable(task.name()));
     batch.release(task.index);
-    batch.all_settled() ? report(batch) : tell(batch);
+    if (batch.all_settled()) return report(batch);
+    const auto held = std::find_if(batches_.begin(), batches_.end(),
+                                   [&](const auto& each) { return &each->batch == &batch; });
+    ++(*held)->parts;  // its credit is free with this, too
+    tell(batch);
   }
 
   void on_pushback() override {
@@ -182,11 +186,16 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_store_broken(std::string_view text) override {
+    // What was stored before counts.
+    end_broken(text, &Batch::take_last_outcome);
+  }
+
+  // The batches stay: requests in flight still name them.
+  void end_broken(std::string_view text, wire::Outcome (Batch::*last_outcome)()) {
     if (broken_) return;
     broken_ = true;
-    // What was stored before counts. The batches stay: requests in flight still name them.
     for (const auto& held : batches_)
-      send_outcome(held->batch.take_last_outcome());
+      send_outcome((held->batch.*last_outcome)());
     send(wire::Fatal{std::string(text)});
   }
 
@@ -210,7 +219,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   bool commit() {
     if (broken_) return false;
     const store::StoreStatus committed = sink_->commit();
-    if (!committed.ok()) on_store_broken(committed.text());
+    // What was stored and not told yet may be lost.
+    if (!committed.ok()) end_broken(committed.text(), &Batch::take_back_untold);
     return committed.ok();
   }
 

@@ -191,3 +191,25 @@ TEST_CASE("however often the rate is set, no more passes than the rates and one 
     }
   }
 }
+
+TEST_CASE("while it is held nothing passes, and what had gathered is gone") {
+  RateLimit limit(100, at(0));
+  limit.hold_until(at(61'000));  // by then ten would have gathered
+  int passed = 0;
+  for (int64_t now = 60'000; now <= 61'000; ++now)
+    passed += limit.take(at(now)) ? 1 : 0;
+  CHECK(passed == 0);
+  for (int64_t now = 61'001; now <= 62'000; ++now) {
+    while (limit.take(at(now)))
+      ++passed;
+  }
+  CHECK(passed >= 99);
+  CHECK(passed <= 100);
+}
+
+TEST_CASE("where there is no limit, nothing is held") {
+  RateLimit limit(0, at(0));
+  limit.hold_until(at(1000));
+  CHECK(limit.take(at(0)));
+  CHECK(limit.wait() == Millis(0));
+}

@@ -261,3 +261,19 @@ TEST_CASE(
     CHECK(told_contents == contents);
   }
 }
+
+TEST_CASE("what was not told yet can be taken back: all of it is released, what was told stands") {
+  const auto batch = batch_of(numbered(7), 5, {3, 4});
+  batch->settle_stored(1, 4, kSome);
+  batch->settle_failed(4, failure("x"));
+  CHECK(batch->take_outcome().stored == Ranges{{1, 1}});
+  batch->settle_stored(2, 5, kSome);
+  batch->settle_failed(3, failure("x"));
+  batch->release(6);
+  const wire::Outcome outcome = batch->take_back_untold();
+  CHECK(outcome.last);
+  CHECK(outcome.stored.empty());
+  CHECK(outcome.contents.empty());
+  CHECK(outcome.failures.empty());
+  CHECK(outcome.released == Ranges{{0, 1}, {2, 2}, {5, 2}});
+}

@@ -869,3 +869,31 @@ TEST_CASE("an end or reset at any byte of three answers never gives a file anoth
     }
   }
 }
+
+TEST_CASE("a body drips when it comes more slowly than it must, measured from its head") {
+  constexpr Millis kHour{3'600'000};
+  constexpr uint64_t kLeast = 16;  // 57,600 bytes an hour
+  Scene scene([](Peer&, const std::string&) {});
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 1; }));
+  // The origin may think as long as it likes, and that counts for nothing later.
+  CHECK_FALSE(scene.connection.drips(scene.loop.now() + 9 * kHour, kHour, kLeast));
+  CHECK_FALSE(scene.connection.drips(scene.loop.now() - 9 * kHour, kHour, kLeast));
+  size_t sent = 0;
+  const auto send = [&](size_t bytes) {
+    scene.server.peers[0]->send(std::string(bytes, 'x'));
+    sent += bytes;
+    REQUIRE(scene.until([&] { return scene.received == sent; }));
+  };
+  scene.server.peers[0]->send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+  send(100);
+  const TimePoint begun = scene.loop.now();
+  CHECK_FALSE(scene.connection.drips(begun + kHour / 2, kHour, kLeast));
+  CHECK(scene.connection.drips(begun + kHour, kHour, kLeast));
+  // The next measure begins with that call.
+  send(57'600);
+  CHECK_FALSE(scene.connection.drips(begun + 2 * kHour - Millis(1), kHour, kLeast));
+  CHECK_FALSE(scene.connection.drips(begun + 2 * kHour, kHour, kLeast));
+  send(57'599);
+  CHECK(scene.connection.drips(begun + 3 * kHour, kHour, kLeast));
+}

@@ -1338,3 +1338,113 @@ TEST_CASE("while draining, a connection that ends unanswered holds nothing up") 
   CHECK(scene.client.calls == 0);
   CHECK(scene.server.peers.size() == 4);
 }
+
+TEST_CASE("a body that drips is given up like a silence, though it never falls silent") {
+  Settings settings = quick_settings();
+  settings.retries = 0;
+  settings.stall_timeout = Millis(1000);
+  Peer* dripping = nullptr;
+  Scene scene(
+      [&](Peer& peer, const std::string&) {
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        dripping = &peer;
+      },
+      settings);
+  net::Timer drip(scene.loop, [&] {
+    if (dripping != nullptr && dripping->socket->is_open()) dripping->send("x");
+  });
+  drip.start(Millis(100), Millis(100));
+  scene.server.start();
+  scene.fetch({"a"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.at("a").cause == FailureClass::stalled);
+  CHECK(scene.client.failures.at("a").attempts == 1);
+  CHECK(times_asked(scene, "a") == 1);
+}
+
+TEST_CASE("while most names that had failed arrive in the end, four times the tries are allowed") {
+  Settings settings = quick_settings();
+  settings.retries = 1;
+  std::map<std::string, int> asked;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        const int failures = target == "/get/hard" ? 7 : target == "/get/bad" ? 1000 : 1;
+        if (++asked[target] > failures) return answer(peer, target);
+        peer.send(response("429 Slow", "", ""));
+      },
+      settings);
+  scene.server.start();
+  const auto others = batch_of(numbered(30));
+  scene.fetcher->add(*others);
+  REQUIRE(scene.until([&] { return others->all_settled(); }));
+  CHECK(scene.client.stored == 30);
+  scene.fetch({"hard", "bad"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 31);
+  CHECK(times_asked(scene, "hard") == 8);
+  CHECK(scene.client.failures.at("bad").attempts == 8);
+  CHECK(times_asked(scene, "bad") == 8);
+}
+
+TEST_CASE("a name that always fails where the others arrive at once has its tries, and no more") {
+  Settings settings = quick_settings();
+  settings.retries = 2;
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        if (target.starts_with("/get/bad")) return peer.send(response("500 Oops", "", ""));
+        answer(peer, target);
+      },
+      settings);
+  scene.server.start();
+  std::vector<std::string> names = numbered(100);
+  for (size_t i = 0; i < 20; ++i)
+    names.insert(names.begin() + static_cast<std::ptrdiff_t>(i * 5), "bad" + std::to_string(i));
+  scene.fetch(names);
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 100);
+  CHECK(scene.client.failures.size() == 20);
+  for (const auto& [name, failure] : scene.client.failures) {
+    CHECK(failure.attempts == 3);
+    CHECK(times_asked(scene, name) == 3);
+  }
+}
+
+TEST_CASE("a name that always hangs is asked for as often as its retries say, over two workers") {
+  Settings settings = tail_settings();
+  settings.retries = 3;
+  Scene scene([](Peer&, const std::string&) {}, settings);
+  scene.server.start();
+  scene.fetch({"hang"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.released == std::vector<std::string>{"hang"});
+  CHECK(times_asked(scene, "hang") == 2);
+  CHECK(scene.fetcher->counters().retries == 2);
+  // The other worker, which waits as long as it may.
+  scene.settings.stall_timeout = Millis(100);
+  scene.fetch(patient_batch_of({"hang"}));
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.failures.at("hang").cause == FailureClass::stalled);
+  CHECK(scene.client.failures.at("hang").attempts == 4);
+  CHECK(times_asked(scene, "hang") == 4);
+}
+
+TEST_CASE("one fresh connection that ends unanswered while others are answered costs no try") {
+  Settings settings = quick_settings();
+  settings.connections = 1;
+  settings.retries = 0;
+  Scene* self = nullptr;
+  Scene scene(
+      [&](Peer& peer, const std::string& target) {
+        // On a connection in use, and on the fresh one behind it.
+        if (target == "/get/unlucky" && times_asked(*self, "unlucky") <= 2) return peer.reset();
+        answer(peer, target);
+      },
+      settings);
+  self = &scene;
+  scene.server.start();
+  scene.fetch({"f0", "unlucky", "f1", "f2"});
+  REQUIRE(scene.until_settled());
+  CHECK(scene.client.stored == 4);
+  CHECK(times_asked(scene, "unlucky") == 3);
+  CHECK(scene.fetcher->counters().retries == 0);
+}
