@@ -122,27 +122,37 @@ Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::Listing
   return std::move(**recorded);
 }
 
-// Whether the files on disk are, together, those that the ledger says were stored. If not, says
-// where to look: a second walk finds the pages. Nothing is said of a job that is not complete, or
-// of which files are missing: that is told otherwise.
-bool compare_contents(supervisor::Job& job, const store::LedgerImage& image,
-                      const VerifyOptions& options, const supervisor::Report& report) {
+// Compares the files on disk, together, with what the ledger says was stored. When they differ, a
+// second walk finds the pages where. Of a job that is not complete, or of which files are missing,
+// nothing can be told.
+void compare_contents(supervisor::Job& job, const store::LedgerImage& image,
+                      const VerifyOptions& options, supervisor::Report& report) {
+  if (options.content) return;
   const store::LedgerTotals& stored = image.state.totals();
-  const Figures& found = report.figures;
-  const bool comparable = image.state.all_settled() && found.stored == stored.stored &&
-                          found.listed == stored.listed && !options.content;
-  if (!comparable || store::Hash128{found.content_low, found.content_high} == stored.content) {
-    return true;
+  const Figures found = report.figures;
+  const bool comparable =
+      image.state.open().empty() && found.stored == stored.stored && found.listed == stored.listed;
+  if (!comparable && report.exit == ExitStatus::complete) {
+    print_error(
+        "what was stored and what is listed are not the same names: contents were not "
+        "compared; --content compares each file");
   }
+  if (!comparable || store::Hash128{found.content_low, found.content_high} == stored.content)
+    return;
+  print_error("every file is there, but not as it was stored; looking for the pages");
   job.coordinator.locate = true;
   Progress progress(options.report.progress);
   const supervisor::Report located = supervisor::supervise(job, progress);
-  print_error(fmt::format(
-      "every file is there, but {} bytes of content were stored and {} are on disk, and they are "
-      "not "
-      "the same: '{}' in the state folder names the pages; --content compares each file",
-      with_commas(stored.bytes), with_commas(located.figures.bytes), kFindings));
-  return false;
+  if (located.exit != ExitStatus::complete && located.exit != ExitStatus::failures) {
+    print_error(located.text);
+    report.exit = located.exit;
+    return;
+  }
+  report.exit = ExitStatus::failures;
+  print_error(
+      fmt::format("{} bytes were stored, {} are on disk: '{}' in the state folder names the "
+                  "pages, if the names on them are still the same; --content compares each file",
+                  with_commas(stored.bytes), with_commas(found.bytes), kFindings));
 }
 
 }  // namespace
@@ -194,13 +204,12 @@ Result<Summary> verify(const VerifyOptions& options) {
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   }
-  const bool same_content = compare_contents(job, *image, options, report);
+  compare_contents(job, *image, options, report);
   if (figures.failed + figures.rejected > 0) {
     print_error(fmt::format("{} listed names are not stored as they should be; '{}/{}' names them",
                             with_commas(figures.failed + figures.rejected),
                             printable(state->path()), kFindings));
   }
-  if (!same_content) report.exit = ExitStatus::failures;
   if (*summary.extra > 0) {
     print_error(fmt::format("{} entries on disk are not listed", with_commas(*summary.extra)));
     report.exit = ExitStatus::failures;

@@ -117,7 +117,7 @@ class Coordinator final : private Lister::Client,
     const store::Frontier& frontier = state().frontier();
     listing_over_ = frontier.ended || left_to_list() == 0;
     // Until the origin has shown that it takes the markers, nothing is handed out.
-    holding_ = !visits.empty() || (!listing_over_ && frontier.marker);
+    holding_ = !visits.empty() || (!listing_over_ && (frontier.marker || frontier.skipped > 0));
     if (visits.empty() && listing_over_) {
       plan_.end_listing();
       check_finished();
@@ -253,6 +253,7 @@ class Coordinator final : private Lister::Client,
       return give_up("internal error: the figures of the run do not add up");
     }
     finishing_ = true;
+    watch_.stop();
     if (!commit_) return on_durable();
     commit_->finish([this] { on_durable(); });
   }
@@ -321,6 +322,7 @@ class Coordinator final : private Lister::Client,
     facts.filtered = intake_.filtered();
     facts.names_hash = store::hash_of_names(intake_.names().bytes());
     facts.log_end = books_->log_end();
+    if (facts.next == Next::same) facts.cut_hash = intake_.cut_hash();
     return facts;
   }
 
@@ -334,6 +336,14 @@ class Coordinator final : private Lister::Client,
   }
 
   void take_page(store::PageFacts facts) {
+    // The first names of a page that --limit had cut are known by their number alone: they must be
+    // the same ones.
+    const store::Frontier& frontier = state().frontier();
+    if (frontier.skipped > 0 && intake_.skipped_hash() != frontier.skipped_hash) {
+      log_warning("the page that --limit had cut has changed; the listing begins anew");
+      relist_wanted_ = true;
+      return;
+    }
     const KnownPages::Page* const known =
         facts.rejected == 0 ? known_.find(facts.names_hash, facts.names) : nullptr;
     if (known != nullptr && facts.names > 0) {

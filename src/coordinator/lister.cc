@@ -3,10 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
+#include <utility>
 
 #include "base/escape.h"
 #include "base/failure.h"
 #include "base/log.h"
+#include "http/retry_after.h"
 #include "http/text.h"
 
 namespace gigafetch::coordinator {
@@ -130,6 +133,8 @@ bool Lister::on_head(const http::ResponseHead& head) {
     std::string text = fmt::format("the origin answered {} to {}", head.status, page_name());
     if (is_passing_status(head.status)) {
       passing_failure_ = std::move(text);
+      retry_after_ =
+          http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
       return true;
     }
     const bool is_old = !visits_.empty() || marker_is_old_;
@@ -261,7 +266,8 @@ void Lister::failed_try(std::string text) {
   }
   log_info("{}; trying again", text);
   ++retries_;
-  retry_timer_.start(backoff_.delay(tries_, random_));
+  const Millis asked = std::exchange(retry_after_, Millis(0));
+  retry_timer_.start(std::max(asked, backoff_.delay(tries_, random_)));
 }
 
 void Lister::away(std::string text) {

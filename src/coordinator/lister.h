@@ -132,6 +132,7 @@ class Lister final : private net::HttpConnection::Handler {
   std::optional<Error> refusal_;  // final, found in the head or body
   bool refuses_marker_ = false;   // and it is about the marker, which is old
   std::string passing_failure_;   // worth another try
+  Millis retry_after_{0};         // and not before
   size_t discarded_ = 0;          // bytes of its page
 };
 

@@ -36,6 +36,9 @@ class OriginWatch {
   OriginWatch(net::Loop& loop, std::string origin,
               std::function<void(const std::string& why)> on_given_up);
 
+  // Nothing is asked of the origin any more.
+  void stop() { given_up_ = true; }
+
   // The origin has answered something.
   void alive();
   // Why it cannot be reached. Logged when it is the first since it last answered.

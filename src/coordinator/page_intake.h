@@ -13,6 +13,7 @@
 #include "base/name_list.h"
 #include "coordinator/settings.h"
 #include "listing/dialect.h"
+#include "store/set_hash.h"
 
 namespace gigafetch::coordinator {
 
@@ -26,6 +27,12 @@ class PageIntake final : public listing::NameReceiver {
   void begin_page(uint64_t skip, uint64_t limit);
   // False once `limit` names have been listed.
   bool on_name(std::string_view name) override;
+
+  // Hash of the skipped names, and with those behind them.
+  store::Hash128 skipped_hash() const { return store::hash_of_names(skipped_.bytes()); }
+  store::Hash128 cut_hash() const {
+    return store::hash_of_names(skipped_.bytes() + names_.bytes());
+  }
 
   // Of the page under way:
   const NameList& names() const { return names_; }  // to fetch

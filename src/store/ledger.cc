@@ -87,6 +87,16 @@ Result<std::string> current_boot_id() {
 }
 
 Result<void> SyncJob::run() const {
+  Result<void> synced = sync();
+  // At once, before anybody can die over it: a device tells of a lost write only once, and whoever
+  // comes next would believe the records (syncfs(2), fsync(2)).
+  if (!synced && ::ftruncate(ledger_fd, static_cast<off_t>(synced_before)) != 0) {
+    synced = error(synced.failure().code, "{}; and cannot cut the ledger", synced.failure().text);
+  }
+  return synced;
+}
+
+Result<void> SyncJob::sync() const {
   if (output_fd >= 0 && ::syncfs(output_fd) != 0) {
     return errno_error(errno, "cannot sync the file system of the output folder");
   }
@@ -188,6 +198,10 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
     ledger.append_synced();
   }
   if (Result<void> written = ledger.flush(); !written) return std::move(written).failure();
+  // Else a second power loss would find neither this record nor the one that was cut.
+  if (ledger.image_.rebooted && ::fdatasync(ledger.fd_.get()) != 0) {
+    return errno_error(errno, "cannot sync the ledger");
+  }
   return ledger;
 }
 
@@ -351,6 +365,7 @@ Result<SyncJob> Ledger::begin_sync(int output_fd) {
   job.state_fd = state_fd_;
   job.sync_folder = folder_is_volatile_;
   job.covered = size_;
+  job.synced_before = covered_;
   if (wants_checkpoint()) {
     const LedgerState& now = state();
     job.archive = archive_records(now.done(), now.archive_bytes(), job_id());

@@ -5,9 +5,8 @@
 //            8   format version         u32, 2
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
-//           24   records (store/record.h), seeded with the job's id up to the first RUN and in
-//           every
-//                RUN and SYNCED, with the run's id otherwise
+//           24   records (store/record.h), seeded with the job's id up to the first RUN
+//                and in every RUN and SYNCED, with the run's id otherwise
 //
 // Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
 //
@@ -25,8 +24,8 @@
 //     RELIST     11  nothing: the listing begins anew
 //
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
-//     duplicates,
-//                 rejected, filtered, size of the failure log, hash of the names
+//                 duplicates, rejected, filtered, size of the failure log, hash of the names;
+//                 with 2, hash of all names of the page up to the limit
 //     ranges      how many, then for each the gap before it and its length
 //
 // SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers
@@ -74,8 +73,10 @@ class SyncJob {
 
  private:
   friend class Ledger;
-  bool had_records = false;  // else only the last SYNCED is made durable
-  int output_fd = -1;        // -1: no syncfs
+  Result<void> sync() const;
+  uint64_t synced_before = 0;  // ledger bytes that were durable before
+  bool had_records = false;    // else only the last SYNCED is made durable
+  int output_fd = -1;          // -1: no syncfs
   int ledger_fd = -1;
   int failures_fd = -1;
   int state_fd = -1;

@@ -69,6 +69,7 @@ void put_facts(std::string& out, const PageFacts& facts) {
     put_varint(out, value);
   }
   put_hash(out, facts.names_hash);
+  if (facts.next == PageFacts::Next::same) put_hash(out, facts.cut_hash);
 }
 
 PageFacts take_facts(VarintReader& in) {
@@ -83,6 +84,7 @@ PageFacts take_facts(VarintReader& in) {
   facts.filtered = in.take();
   facts.log_end = in.take();
   facts.names_hash = take_hash(in);
+  if (facts.next == PageFacts::Next::same) facts.cut_hash = take_hash(in);
   return facts;
 }
 

@@ -40,14 +40,15 @@ void LedgerState::count_listed(const PageFacts& facts) {
 void LedgerState::advance(const PageFacts& facts) {
   switch (facts.next) {
     case PageFacts::Next::marker:
-      frontier_ = {false, facts.marker, 0};
+      frontier_ = {false, facts.marker, 0, {}};
       break;
     case PageFacts::Next::none:
-      frontier_ = {true, std::nullopt, 0};
+      frontier_ = {true, std::nullopt, 0, {}};
       relisting_ = false;
       break;
     case PageFacts::Next::same:
       frontier_.skipped += facts.listed;
+      frontier_.skipped_hash = facts.cut_hash;
       break;
   }
 }
@@ -217,6 +218,7 @@ std::string LedgerState::checkpoint(uint64_t archive_bytes) const {
   put_totals(out, totals_);
   put_varint(out, frontier_.ended ? 1 : 0);
   put_marker(out, frontier_.marker);
+  put_hash(out, frontier_.skipped_hash);
   for (const uint64_t value :
        {frontier_.skipped, failures_.begin, failures_.end, failures_.passing_done,
         failures_.permanent_done, next_page_, uint64_t{relisting_ ? 1u : 0u}, archive_bytes,
@@ -234,6 +236,7 @@ bool LedgerState::restore(std::string_view checkpoint) {
   read.totals_ = take_totals(in);
   read.frontier_.ended = in.take_up_to(1) == 1;
   read.frontier_.marker = take_marker(in);
+  read.frontier_.skipped_hash = take_hash(in);
   for (uint64_t* field :
        {&read.frontier_.skipped, &read.failures_.begin, &read.failures_.end,
         &read.failures_.passing_done, &read.failures_.permanent_done, &read.next_page_}) {

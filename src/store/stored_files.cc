@@ -50,7 +50,8 @@ StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   return StoreStatus::of_mode(there.st_mode, "read", path_);
 }
 
-StoreStatus StoredFiles::hash(std::string_view name, uint64_t& bytes, Hash128& content) {
+StoreStatus StoredFiles::hash(std::string_view name, uint64_t& bytes, Hash128& content,
+                              const std::function<void()>& on_read) {
   UniqueFd file_fd;
   if (StoreStatus status = open(name, file_fd); !status.ok()) return status;
   if (!buffer_) buffer_ = std::make_unique<char[]>(kBufferBytes);
@@ -68,6 +69,7 @@ StoreStatus StoredFiles::hash(std::string_view name, uint64_t& bytes, Hash128& c
     }
     if (!hasher) hasher.emplace(name);
     hasher->update(piece);
+    if (on_read) on_read();
     if (!piece.empty()) continue;
     content = hasher->value();
     return {};

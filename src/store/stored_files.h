@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,7 +27,9 @@ class StoredFiles {
   StoreStatus open(std::string_view name, UniqueFd& file_fd);
 
   // The same as check(), and reads it: its size and its content_hash.
-  StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content);
+  // `on_read` is called now and then while it reads: a file may take long.
+  StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
+                   const std::function<void()>& on_read = {});
 
   // The path of the last name given, relative to the output folder.
   const std::string& path() const { return path_; }

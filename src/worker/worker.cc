@@ -140,12 +140,21 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     fetcher_.add(batch);
   }
 
+  // A batch of large files takes long to read, and the loop does not turn meanwhile: the
+  // coordinator must not take that for silence.
+  void stay_heard() {
+    const TimePoint now = monotonic_now();
+    if (now - last_pulse_ >= kPulsePeriod) send_pulse();
+  }
+
   // Reads each file of the batch from disk.
   void check(Batch& batch) {
     for (uint32_t i = 0; i < batch.count(); ++i) {
       uint64_t bytes = 0;
       store::Hash128 content;
-      const store::StoreStatus status = stored_files_.hash(batch.name(i), bytes, content);
+      const store::StoreStatus status =
+          stored_files_.hash(batch.name(i), bytes, content, [this] { stay_heard(); });
+      stay_heard();
       if (status.ok()) {
         batch.settle_stored(i, bytes, content);
       } else if (status.kind() == store::StoreStatus::Kind::file) {
@@ -252,6 +261,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void send_pulse() {
+    last_pulse_ = monotonic_now();
     const Millis retry_after = fetcher_.take_retry_after();
     send(wire::Pulse{fetcher_.counters(), static_cast<uint32_t>(retry_after.count()),
                      fetcher_.trouble()});
@@ -282,6 +292,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   bool draining_ = false;
   bool broken_ = false;
   int exit_status_ = 0;
+  TimePoint last_pulse_;
   Fetcher fetcher_;
   net::Timer pulse_timer_;
   net::Timer pushback_timer_;

@@ -80,7 +80,7 @@ def test_a_file_with_other_bytes_is_found_by_content(layout, damage, server, out
     assert letter["class"] == "different" and place.name in letter["error"] and "byte" in letter["error"]
     if damage == "a changed byte":
         assert "byte 500" in letter["error"]
-        verify(server.url, out, "--workers", 2, code=3).says("not the same", "verify.jsonl")
+        verify(server.url, out, "--workers", 2, code=3).says("not as it was stored", "verify.jsonl")
         (letter,) = dead_letters(out, "verify.jsonl").values()  # the page that it is on
         assert letter["class"] == "different" and "page" in letter["error"]
 
