@@ -88,10 +88,11 @@ Result<std::string> current_boot_id() {
 
 Result<void> SyncJob::run() const {
   Result<void> synced = sync();
+  if (synced) return write_anew();
   // At once, before anybody can die over it: a device tells of a lost write only once, and whoever
   // comes next would believe the records (syncfs(2), fsync(2)).
-  if (!synced && ::ftruncate(ledger_fd, static_cast<off_t>(synced_before)) != 0) {
-    synced = error(synced.failure().code, "{}; and cannot cut the ledger", synced.failure().text);
+  if (::ftruncate(ledger_fd, static_cast<off_t>(synced_before)) != 0) {
+    return error(synced.failure().code, "{}; and cannot cut the ledger", synced.failure().text);
   }
   return synced;
 }
@@ -107,6 +108,10 @@ Result<void> SyncJob::sync() const {
   if (sync_folder && ::fsync(state_fd) != 0) {
     return errno_error(errno, "cannot sync the state folder");
   }
+  return {};
+}
+
+Result<void> SyncJob::write_anew() const {
   if (new_base.empty()) return {};
   if (Result<void> kept = append_to_archive(state_fd, archive_offset, archive); !kept) return kept;
   Result<UniqueFd> made = write_new_file(state_fd, new_base);

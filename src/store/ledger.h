@@ -74,6 +74,7 @@ class SyncJob {
  private:
   friend class Ledger;
   Result<void> sync() const;
+  Result<void> write_anew() const;
   uint64_t synced_before = 0;  // ledger bytes that were durable before
   bool had_records = false;    // else only the last SYNCED is made durable
   int output_fd = -1;          // -1: no syncfs
