@@ -1,0 +1,62 @@
+"""Rows 3, 4 and 14: after the end of all, by force or on request, only what was in flight is fetched again."""
+import os
+import signal
+import time
+
+from catalogue import Origin
+from command import QUIET, Running, fetch
+from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen
+from processes import children, comm
+
+CREDIT = 4  # batches in flight per worker
+
+
+def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
+    """Row 3: only what was in flight is fetched again."""
+    batch, workers = 50, 2
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout"]
+        stops = 0
+        for stored_at_least in (2000, 6000, 10_000):
+            with Running("fetch", "--progress", "none", *args, origin.url, out) as run:
+                while requests_seen(origin)["answered"] < stored_at_least:
+                    time.sleep(0.02)
+                run.signal(signal.SIGKILL)
+                run.ended(code=-signal.SIGKILL)
+            stops += 1
+        done = fetch(origin.url, out, *args)
+        seen = requests_seen(origin)
+    assert done.summary["resumed"] is True
+    assert seen["requests"] - FILES <= stops * workers * CREDIT * batch
+    check_whole(out, files_of())
+    print(f"\n{stops} kills of all, {seen['requests'] - FILES} extra requests")
+
+
+def test_after_a_clean_stop_nothing_is_fetched_again(out):
+    """Row 4."""
+    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout"]
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            answered = requests_seen(origin)["answered"]
+            with Running("fetch", *QUIET, *args, origin.url, out) as run:
+                while requests_seen(origin)["answered"] < answered + 3000:
+                    time.sleep(0.02)
+                run.signal(signal_number)
+                run.ended(code=4, seconds=10)
+        fetch(origin.url, out, *args)
+        seen = requests_seen(origin)
+    assert (seen["requests"], seen["most"]) == (FILES, 1)
+    check_whole(out, files_of())
+
+
+def test_a_stopped_worker_is_killed_and_replaced(out):
+    """Row 14."""
+    with Origin("--files", 6000, "--lag", 50, "--page-size", 500) as origin:
+        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", origin.url, out) as run:
+            while len(workers := [pid for pid in children(run.pid) if comm(pid) == "gigafetch:w01"]) == 0:
+                time.sleep(0.01)
+            time.sleep(1)
+            os.kill(workers[0], signal.SIGSTOP)
+            done = run.ended(code=0).says("worker 1", "not said a word")
+    check_whole(out, files_of(6000))
+    check_counts_add_up(done.summary)
