@@ -47,8 +47,8 @@ struct PageFacts {
   uint64_t duplicates = 0;
   uint64_t rejected = 0;  // when it was listed: too long for a batch
   uint64_t filtered = 0;
-  Hash128 names_hash;    // hash_of_names of the names to be fetched
-  uint64_t log_end = 0;  // of the failure log, with the rejected names in it
+  Hash128 names_hash;     // hash_of_names of the names to be fetched
+  uint64_t log_end = 0;   // of the failure log, with the rejected names in it
   Hash128 cut_hash = {};  // Next::same: hash_of_names of all its names up to the limit
   bool operator==(const PageFacts&) const = default;
 };
@@ -99,7 +99,7 @@ struct DonePage {
 struct Frontier {
   bool ended = false;  // the last page has been listed
   std::optional<std::string> marker;
-  uint64_t skipped = 0;  // names of the next page that are listed already
+  uint64_t skipped = 0;       // names of the next page that are listed already
   Hash128 skipped_hash = {};  // of those
   bool operator==(const Frontier&) const = default;
 };

@@ -97,8 +97,8 @@ struct Scene {
   std::unique_ptr<Fetcher> fetcher;
 };
 
-// Names that hang are looked at often; the stall timeout stays out of their way. With so few retries
-// a name can be given up early just as often as ever.
+// Names that hang are looked at often; the stall timeout stays out of their way. With so few
+// retries a name can be given up early just as often as ever.
 Settings tail_settings() {
   Settings settings = quick_settings();
   settings.connect_timeout = Millis(1000);
@@ -1017,8 +1017,7 @@ TEST_CASE("a final answer behind some that asked for less counts all of them as 
   std::map<std::string, int> asked;
   Scene scene(
       [&](Peer& peer, const std::string& target) {
-        peer.send(++asked[target] <= 2 ? response("429 Slow", "", "")
-                                       : response("404 No", "", ""));
+        peer.send(++asked[target] <= 2 ? response("429 Slow", "", "") : response("404 No", "", ""));
       },
       settings);
   scene.server.start();
