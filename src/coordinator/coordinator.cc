@@ -224,8 +224,9 @@ class Coordinator final : private Lister::Client,
     if (finished_) return;
     finished_ = true;
     lister_.stop();
-    for (Result<void> written : {books_->flush(), books_->write_failures()}) {
-      if (written || status == ExitStatus::fatal) continue;
+    Result<void> written = books_->flush();
+    if (written) written = books_->write_failures();
+    if (!written && status != ExitStatus::fatal) {
       status = ExitStatus::fatal;
       text = written.failure().text;
     }
