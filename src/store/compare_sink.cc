@@ -67,14 +67,15 @@ std::string_view CompareSink::refusal_text(FailureClass refusal) const {
   return store::refusal_text(files_.layout(), refusal);
 }
 
-StoreStatus CompareSink::open(std::string_view name, std::unique_ptr<BodyWriter>& writer) {
+StoreStatus CompareSink::open(Lot&, std::string_view name, std::optional<uint64_t>,
+                              std::unique_ptr<BodyWriter>& writer) {
   UniqueFd file_fd;
   if (StoreStatus status = files_.open(name, file_fd); !status.ok()) return status;
   writer = std::make_unique<Comparer>(std::move(file_fd), files_.path());
   return {};
 }
 
-StoreStatus CompareSink::put(std::string_view name, std::string_view body) {
+StoreStatus CompareSink::put(Lot&, std::string_view name, std::string_view body) {
   UniqueFd file_fd;
   if (StoreStatus status = files_.open(name, file_fd); !status.ok()) return status;
   Comparer comparer(std::move(file_fd), files_.path());

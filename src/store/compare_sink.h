@@ -17,10 +17,11 @@ class CompareSink final : public Sink {
   std::optional<FailureClass> refuses(std::string_view name) override;
   std::string_view refusal_text(FailureClass refusal) const override;
   // Ok when the file holds exactly `body`; else Kind::file with missing or different.
-  StoreStatus put(std::string_view name, std::string_view body) override;
-  StoreStatus open(std::string_view name, std::unique_ptr<BodyWriter>& writer) override;
+  StoreStatus put(Lot& lot, std::string_view name, std::string_view body) override;
+  StoreStatus open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
+                   std::unique_ptr<BodyWriter>& writer) override;
   void discard(std::string_view) override {}
-  StoreStatus commit() override { return {}; }
+  StoreStatus commit(Lot&) override { return {}; }
 
  private:
   class Comparer;

@@ -143,7 +143,7 @@ StoreStatus FileSink::finish(UniqueFd& file_fd, int directory_fd, const char* fi
   return {};
 }
 
-StoreStatus FileSink::put(std::string_view name, std::string_view body) {
+StoreStatus FileSink::put(Lot&, std::string_view name, std::string_view body) {
   UniqueFd file_fd;
   int directory_fd = -1;
   if (StoreStatus status = create(name, file_fd, directory_fd); !status.ok()) return status;
@@ -168,7 +168,8 @@ void FileSink::discard(std::string_view name) {
   }
 }
 
-StoreStatus FileSink::open(std::string_view name, std::unique_ptr<BodyWriter>& writer) {
+StoreStatus FileSink::open(Lot&, std::string_view name, std::optional<uint64_t>,
+                           std::unique_ptr<BodyWriter>& writer) {
   UniqueFd file_fd;
   int directory_fd = -1;
   if (StoreStatus status = create(name, file_fd, directory_fd); !status.ok()) return status;

@@ -9,6 +9,7 @@
 
 #include "base/name_list.h"
 #include "store/set_hash.h"
+#include "store/sink.h"
 #include "wire/messages.h"
 
 namespace gigafetch::worker {
@@ -32,6 +33,9 @@ class Batch {
   // Attempts that its names have had elsewhere.
   uint16_t earlier_attempts() const { return earlier_attempts_; }
   void set_earlier_attempts(uint16_t attempts) { earlier_attempts_ = attempts; }
+
+  // What the sink holds of it.
+  store::Lot& lot() { return lot_; }
 
   // Each name has been taken to be sent, at least once.
   bool all_begun() const { return all_begun_; }
@@ -73,6 +77,7 @@ class Batch {
   std::map<uint32_t, wire::Outcome::Content> contents_;
   std::vector<wire::Outcome::Failure> failures_;
   std::vector<bool> released_;
+  store::Lot lot_;
 };
 
 // One name to fetch.

@@ -52,6 +52,7 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
   drip_since_ = loop_.now();
   drip_bytes_ = 0;
   status_ = head.status;
+  length_ = head.has_length ? std::optional(head.length) : std::nullopt;
   if (head.status != 200) {
     FileFailure failure;
     failure.status = static_cast<uint16_t>(head.status);
@@ -117,8 +118,9 @@ bool FetchConnection::on_body(std::string_view piece) {
 
 // From memory to a writer, with `piece` behind what was gathered.
 bool FetchConnection::spill(std::string_view piece) {
-  const std::string_view name = in_flight_.front().name();
-  store::StoreStatus status = sink_.open(name, writer_);
+  const Task& task = in_flight_.front();
+  const std::string_view name = task.name();
+  store::StoreStatus status = sink_.open(task.batch->lot(), name, length_, writer_);
   hasher_.emplace(name);
   if (status.ok() && !partial_.empty()) status = append(partial_);
   if (status.ok() && !piece.empty()) status = append(piece);
@@ -180,7 +182,7 @@ void FetchConnection::finish_stored() {
   } else {
     const std::string_view name = in_flight_.front().name();
     const std::string_view body = partial_.empty() ? whole_ : partial_;
-    status = sink_.put(name, body);
+    status = sink_.put(in_flight_.front().batch->lot(), name, body);
     content = store::content_hash(name, body);
   }
   if (!status.ok()) {

@@ -142,6 +142,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   Verdict verdict_ = Verdict::waiting;
   int status_ = 0;
+  std::optional<uint64_t> length_;  // of the body, when the head says
   uint64_t body_bytes_ = 0;
   // The body so far, until it is stored: a view of the bytes just read when it lies in them whole,
   // a copy when it goes on, a writer when it is not small.

@@ -215,19 +215,19 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
 
   // Sends the batch's last outcome and lets go of the batch.
   void report(Batch& batch) {
-    if (!commit()) return;
+    if (!commit(batch)) return;
     send_outcome(batch.take_last_outcome());
     std::erase_if(batches_, [&](const auto& held) { return &held->batch == &batch; });
   }
 
   // Sends what is settled of the batch, which stays.
   void tell(Batch& batch) {
-    if (commit()) send_outcome(batch.take_outcome());
+    if (commit(batch)) send_outcome(batch.take_outcome());
   }
 
-  bool commit() {
+  bool commit(Batch& batch) {
     if (broken_) return false;
-    const store::StoreStatus committed = sink_->commit();
+    const store::StoreStatus committed = sink_->commit(batch.lot());
     // What was stored and not told yet may be lost.
     if (!committed.ok()) end_broken(committed.text(), &Batch::take_back_untold);
     return committed.ok();

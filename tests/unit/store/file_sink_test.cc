@@ -19,6 +19,8 @@
 namespace gigafetch::store {
 namespace {
 
+Lot lot;  // of no use to this sink
+
 namespace fs = std::filesystem;
 using namespace std::string_literals;
 using Kind = StoreStatus::Kind;
@@ -31,7 +33,7 @@ FileSink::Options options(Layout layout = Layout::tree, size_t cached_directorie
 }
 
 void check_put(FileSink& sink, std::string_view name, std::string_view body) {
-  const StoreStatus status = sink.put(name, body);
+  const StoreStatus status = sink.put(lot, name, body);
   CHECK(status.text() == "");
   CHECK(status.ok());
 }
@@ -45,15 +47,15 @@ void check_refused(const StoreStatus& status, FailureClass cause) {
 
 // Both ways to store a file: put, and a writer.
 void check_refused_both_ways(FileSink& sink, std::string_view name, FailureClass cause) {
-  check_refused(sink.put(name, "body"), cause);
+  check_refused(sink.put(lot, name, "body"), cause);
   std::unique_ptr<BodyWriter> writer;
-  check_refused(sink.open(name, writer), cause);
+  check_refused(sink.open(lot, name, std::nullopt, writer), cause);
   CHECK(writer == nullptr);
 }
 
 std::unique_ptr<BodyWriter> opened(FileSink& sink, std::string_view name) {
   std::unique_ptr<BodyWriter> writer;
-  const StoreStatus status = sink.open(name, writer);
+  const StoreStatus status = sink.open(lot, name, std::nullopt, writer);
   CHECK(status.text() == "");
   REQUIRE(writer != nullptr);
   return writer;
@@ -76,7 +78,7 @@ TEST_CASE("a file is stored at the path of its name, whole") {
   CHECK(read_file(out / "empty") == "");
   CHECK((read_file(out / "a/large") == large));
   CHECK(entries(out.path()) == 4);
-  CHECK(sink.commit().ok());
+  CHECK(sink.commit(lot).ok());
 }
 
 TEST_CASE("each layout puts a name where it says") {
@@ -159,7 +161,7 @@ TEST_CASE("a symbolic link at the file's place is refused and left alone") {
     CAPTURE(name);
     check_refused_both_ways(sink, name, FailureClass::unsafe_path);
     CHECK(fs::is_symlink(out / name));
-    CHECK(sink.put(name, "body").text().find("symbolic link") != std::string::npos);
+    CHECK(sink.put(lot, name, "body").text().find("symbolic link") != std::string::npos);
   }
   CHECK(read_file(outside / "target") == "precious");
   CHECK(read_file(out / "inside") == "precious");
@@ -191,7 +193,7 @@ TEST_CASE("a folder exchanged for a link under the cache leads nowhere") {
   check_put(sink, "d/first", "x");
   fs::rename(out / "d", out / "moved");
   fs::create_symlink(outside.path(), out / "d");
-  (void)sink.put("d/second", "x");
+  (void)sink.put(lot, "d/second", "x");
   CHECK(fs::is_empty(outside.path()));
 }
 
@@ -270,7 +272,7 @@ TEST_CASE("a name that no path can hold is refused before anything is made") {
            {"d/" + std::string(256, 'a'), FailureClass::name_too_long}}) {
     CHECK(sink.refuses(name) == cause);
     check_refused_both_ways(sink, name, cause);
-    CHECK(sink.put(name, "x").text() == sink.refusal_text(cause));
+    CHECK(sink.put(lot, name, "x").text() == sink.refusal_text(cause));
   }
   CHECK_FALSE(sink.refuses("fine").has_value());
   CHECK(fs::is_empty(out.path()));
@@ -383,7 +385,7 @@ TEST_CASE("an output folder that is removed stops the run") {
   check_put(sink, "a/f", "x");
   fs::remove_all(out / "output");
   for (const std::string name : {"a/f", "g", "b/c/h"}) {
-    const StoreStatus status = sink.put(name, "x");
+    const StoreStatus status = sink.put(lot, name, "x");
     CHECK(status.kind() == Kind::run);
     CHECK(status.text().find("has been removed") != std::string::npos);
   }
@@ -442,16 +444,16 @@ TEST_CASE("a write that fails leaves no file") {
           const rlimit limit{4'096, 4'096};
           if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
           FileSink sink(out.fd(), options());
-          const StoreStatus status = sink.put("d/put", std::string(5'000, 'x'));
+          const StoreStatus status = sink.put(lot, "d/put", std::string(5'000, 'x'));
           if (status.kind() != Kind::file || status.cause() != FailureClass::store_error) return 2;
           if (stands(out / "d/put")) return 3;
           std::unique_ptr<BodyWriter> writer;
-          if (!sink.open("d/written", writer).ok()) return 4;
+          if (!sink.open(lot, "d/written", std::nullopt, writer).ok()) return 4;
           if (!writer->append(std::string(4'000, 'x')).ok()) return 5;
           if (writer->append(std::string(1'000, 'x')).ok()) return 6;
           writer.reset();
           if (stands(out / "d/written")) return 7;
-          return sink.put("d/small", "x").ok() ? 0 : 8;
+          return sink.put(lot, "d/small", "x").ok() ? 0 : 8;
         }) == 0);
   CHECK(read_file(out / "d/small") == "x");
 }
@@ -476,13 +478,13 @@ TEST_CASE("a full file system stops the run, leaves no half file, and goes on on
   const int no_blocks = with_file_system("size=128k", [&](FileSink& sink) {
     int stored = 0;
     StoreStatus status;
-    while (stored < 100 && (status = sink.put(fmt::format("f{}", stored), body)).ok())
+    while (stored < 100 && (status = sink.put(lot, fmt::format("f{}", stored), body)).ok())
       ++stored;
     if (stored == 0 || stored == 100) return 1;
     if (status.kind() != Kind::run || status.text().find("No space") == std::string::npos) return 2;
     if (entries(mount_point.path()) != static_cast<size_t>(stored)) return 3;
     std::unique_ptr<BodyWriter> writer;
-    if (!sink.open("written", writer).ok()) return 4;
+    if (!sink.open(lot, "written", std::nullopt, writer).ok()) return 4;
     StoreStatus appended;
     for (int i = 0; i < 10 && appended.ok(); ++i)
       appended = writer->append(body);
@@ -490,20 +492,20 @@ TEST_CASE("a full file system stops the run, leaves no half file, and goes on on
     writer.reset();
     if (stands(mount_point / "written")) return 6;
     fs::remove(mount_point / "f0");
-    return sink.put("after", body).ok() && read_file(mount_point / "after") == body ? 0 : 7;
+    return sink.put(lot, "after", body).ok() && read_file(mount_point / "after") == body ? 0 : 7;
   });
 
   const int no_inodes = with_file_system("nr_inodes=12", [&](FileSink& sink) {
     int stored = 0;
     StoreStatus status;
-    while (stored < 100 && (status = sink.put(fmt::format("f{}", stored), "")).ok())
+    while (stored < 100 && (status = sink.put(lot, fmt::format("f{}", stored), "")).ok())
       ++stored;
     if (stored == 0 || stored == 100) return 1;
     if (status.kind() != Kind::run) return 2;
-    if (sink.put("folder/f", "").kind() != Kind::run) return 3;
+    if (sink.put(lot, "folder/f", "").kind() != Kind::run) return 3;
     fs::remove(mount_point / "f0");
     fs::remove(mount_point / "f1");
-    return sink.put("folder/f", "").ok() ? 0 : 4;
+    return sink.put(lot, "folder/f", "").ok() ? 0 : 4;
   });
 
   constexpr int kNotAllowed = 77;
@@ -532,10 +534,10 @@ TEST_CASE("running out of descriptors asks for another try, which gets the cache
           for (int i = 0; i < 50; ++i) {
             // One folder more, or several at once: the last descriptor goes for a file or a folder.
             const std::string name = fmt::format("put/{}/{}", i, i % 2 == 0 ? "f" : "a/b/f");
-            StoreStatus status = sink.put(name, "x");
+            StoreStatus status = sink.put(lot, name, "x");
             if (status.kind() == Kind::busy) {
               ++busy;
-              status = sink.put(name, "x");
+              status = sink.put(lot, name, "x");
             }
             if (!status.ok() || read_file(out / name) != "x") return 1;
           }
@@ -546,11 +548,11 @@ TEST_CASE("running out of descriptors asks for another try, which gets the cache
           for (int i = 0; i < 50; ++i) {
             const std::string name = fmt::format("written/{}/f", i);
             std::unique_ptr<BodyWriter> writer;
-            StoreStatus status = sink.open(name, writer);
+            StoreStatus status = sink.open(lot, name, std::nullopt, writer);
             if (status.kind() == Kind::busy) {
               ++busy;
               if (stands(out / name)) return 1;
-              status = sink.open(name, writer);
+              status = sink.open(lot, name, std::nullopt, writer);
             }
             if (!status.ok() || !writer->append("x").ok() || !writer->close().ok()) return 2;
             writer.reset();

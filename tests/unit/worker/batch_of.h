@@ -69,19 +69,19 @@ class FakeSink final : public store::Sink {
   }
   std::string_view refusal_text(FailureClass) const override { return "refused by the test"; }
 
-  store::StoreStatus put(std::string_view name, std::string_view body) override {
+  store::StoreStatus put(store::Lot&, std::string_view name, std::string_view body) override {
     store::StoreStatus result = note("put", std::string(name));
     if (result.ok()) files[std::string(name)] = body;
     return result;
   }
-  store::StoreStatus open(std::string_view name,
+  store::StoreStatus open(store::Lot&, std::string_view name, std::optional<uint64_t>,
                           std::unique_ptr<store::BodyWriter>& writer) override {
     store::StoreStatus result = note("open", std::string(name));
     if (result.ok()) writer = std::make_unique<Writer>(*this, std::string(name));
     return result;
   }
   void discard(std::string_view name) override { discarded.insert(std::string(name)); }
-  store::StoreStatus commit() override { return {}; }
+  store::StoreStatus commit(store::Lot&) override { return {}; }
 
  private:
   class Writer final : public store::BodyWriter {
