@@ -69,7 +69,7 @@ void append_first_component(std::string& path, std::string_view component) {
 
 // A slash separates only where a non-empty component stands on both of its sides; any other is
 // part of the component behind it (or before it, at the end of the name).
-std::optional<FailureClass> tree_path(std::string_view name, std::string& path) {
+std::optional<FailureClass> tree_path(std::string_view name, std::string& path, size_t longest) {
   size_t begin = 0;
   while (begin < name.size()) {
     size_t end = begin;
@@ -87,7 +87,7 @@ std::optional<FailureClass> tree_path(std::string_view name, std::string& path) 
     } else {
       append_component(path, component);
     }
-    if (path.size() - component_begin > kMaxComponentBytes) return FailureClass::name_too_long;
+    if (path.size() - component_begin > longest) return FailureClass::name_too_long;
     if (end < name.size()) path += '/';
     begin = end + 1;
   }
@@ -175,22 +175,25 @@ std::optional<Layout> layout_of(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path) {
+std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path,
+                                         PathLimits limits) {
   path.clear();
+  const bool limited = limits == PathLimits::file_system;
+  const size_t longest = limited ? kMaxComponentBytes : SIZE_MAX;
   if (name.empty() || name.find('\0') != name.npos) return FailureClass::bad_name;
   switch (layout) {
     case Layout::tree:
-      if (const auto refused = tree_path(name, path)) return refused;
+      if (const auto refused = tree_path(name, path, longest)) return refused;
       break;
     case Layout::flat:
       append_first_component(path, name);
-      if (path.size() > kMaxComponentBytes) return FailureClass::name_too_long;
+      if (path.size() > longest) return FailureClass::name_too_long;
       break;
     case Layout::fanout:
       fanout_path(name, path);
       break;
   }
-  if (path.size() > kMaxPathBytes) return FailureClass::name_too_long;
+  if (limited && path.size() > kMaxPathBytes) return FailureClass::name_too_long;
   return std::nullopt;
 }
 
@@ -204,7 +207,7 @@ std::string_view refusal_text(Layout layout, FailureClass refusal) {
          "it";
 }
 
-std::optional<std::string> name_of_path(Layout layout, std::string_view path) {
+std::optional<std::string> name_of_path(Layout layout, std::string_view path, PathLimits limits) {
   std::optional<std::string> name;
   if (layout == Layout::fanout) {
     name = fanout_name(path);
@@ -214,7 +217,7 @@ std::optional<std::string> name_of_path(Layout layout, std::string_view path) {
   }
   // Only the one spelling that path_of_name makes belongs to a name.
   std::string again;
-  if (!name || path_of_name(layout, *name, again) || again != path) return std::nullopt;
+  if (!name || path_of_name(layout, *name, again, limits) || again != path) return std::nullopt;
   return name;
 }
 

@@ -34,14 +34,19 @@ enum class Layout : uint8_t { tree, flat, fanout };
 std::string_view name_of(Layout layout);
 std::optional<Layout> layout_of(std::string_view name);
 
+// What is to take the path: file systems have limits for it, archives have none.
+enum class PathLimits : uint8_t { file_system, none };
+
 // Replaces `path` by the path of `name`, relative to the output folder. Fails with bad_name (empty,
 // or a NUL in it) or name_too_long; `path` is then of no use. Any bytes are a valid argument.
-std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path);
+std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path,
+                                         PathLimits limits = PathLimits::file_system);
 
 // What a refusal by path_of_name means, for failed.jsonl.
 std::string_view refusal_text(Layout layout, FailureClass refusal);
 
 // The name whose path is exactly `path`; nullopt when no name maps to it.
-std::optional<std::string> name_of_path(Layout layout, std::string_view path);
+std::optional<std::string> name_of_path(Layout layout, std::string_view path,
+                                        PathLimits limits = PathLimits::file_system);
 
 }  // namespace gigafetch::store

@@ -284,6 +284,12 @@ void Ledger::add_content(uint64_t page, uint64_t bytes, const Hash128& content) 
   pending.content = pending.content + content;
 }
 
+void Ledger::add_shard(const ShardEnd& end) {
+  ShardEnd& last = pending_shards_[{end.worker, end.number}];
+  check(!last.finished && end.end >= last.end);
+  last = end;
+}
+
 // The entries of one FAIL stand together in the log, so that a torn end leaves none that belongs to
 // no record.
 void Ledger::add_failed(uint64_t page, uint32_t index, std::string_view name,
@@ -303,6 +309,13 @@ void Ledger::log_failure(std::string_view name, const FileFailure& failure) {
 
 void Ledger::append_pending() {
   std::string payload;
+  for (const auto& [id, end] : pending_shards_) {
+    payload.clear();
+    put_shard_end(payload, end);
+    append(LedgerRecord::shard, payload);
+    check(image_.state.add_shard(end));
+  }
+  pending_shards_.clear();
   for (const auto& [page, pending] : pending_) {
     if (pending.failed.count() > 0) {
       payload.clear();
@@ -350,7 +363,7 @@ Result<void> Ledger::write() {
 // --- group commit ---
 
 bool Ledger::has_unsynced() const {
-  return dirty_ || synced_is_volatile_ || !pending_.empty();
+  return dirty_ || synced_is_volatile_ || !pending_.empty() || !pending_shards_.empty();
 }
 
 bool Ledger::wants_checkpoint() const {
@@ -440,6 +453,7 @@ Result<void> Ledger::switch_to_new(SyncJob& job) {
 Result<void> Ledger::take_back_unsynced() {
   buffer_.clear();
   pending_.clear();
+  pending_shards_.clear();
   if (::ftruncate(fd_.get(), static_cast<off_t>(covered_)) != 0) {
     return errno_error(errno, "cannot cut the ledger");
   }

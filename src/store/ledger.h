@@ -2,7 +2,7 @@
 // that was fetched counts when its STORED record says so, not when its name is there.
 //
 //     offset 0   "GFLEDGER"             8 bytes
-//            8   format version         u32, 2
+//            8   format version         u32, 3
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
 //           24   records (store/record.h), seeded with the job's id up to the first RUN
@@ -22,6 +22,9 @@
 //     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
 //     RETRY      10  four offsets into the failure log (RetryRange), names
 //     RELIST     11  nothing: the listing begins anew
+//     SHARD      12  worker, number, end, finished (0 or 1): how much of a shard is committed,
+//     before
+//                    the STORED of the names in it; so what is stored is never cut
 //
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
 //                 duplicates, rejected, filtered, size of the failure log, hash of the names;
@@ -111,15 +114,17 @@ class Ledger {
   // What opening found.
   const LedgerImage& found() const { return image_; }
 
-  // Records. They are in the file after the next flush, and so are STORED and FAIL part of the
-  // state, which are gathered page by page until then. What is recorded must fit the state: a page
-  // that is open, names that are not settled; what does not makes the next flush fail.
+  // Records. They are in the file after the next flush, and so are SHARD, STORED and FAIL part of
+  // the state, which are gathered until then, shard by shard and page by page. What is recorded
+  // must fit the state: a page that is open, names that are not settled; what does not makes the
+  // next flush fail.
   uint64_t add_page(const PageFacts& facts);
   uint64_t replace_page(uint64_t old_number, const PageFacts& facts);
   void add_known_page(const PageFacts& facts, uint64_t bytes, const Hash128& content);
   uint64_t add_retry_page(const RetryRange& range, uint32_t names);
   void add_stored(uint64_t page, IndexRange range);
   void add_content(uint64_t page, uint64_t bytes, const Hash128& content);
+  void add_shard(const ShardEnd& end);
   void add_failed(uint64_t page, uint32_t index, std::string_view name, const FileFailure& failure);
   // A name that fails as it is listed; PageFacts::rejected counts it, with log_end behind it.
   void log_failure(std::string_view name, const FileFailure& failure);
@@ -195,6 +200,7 @@ class Ledger {
   Result<void> written_;             // of the last flush
   uint64_t pending_failures_of_ = UINT64_MAX;  // the page whose failures are gathered
   std::map<uint64_t, Pending> pending_;
+  std::map<ShardId, ShardEnd> pending_shards_;
 };
 
 // The id of the running system's boot (proc(5), random/boot_id).

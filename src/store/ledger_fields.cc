@@ -61,6 +61,22 @@ std::vector<IndexRange> take_ranges(VarintReader& in) {
   return ranges;
 }
 
+void put_shard_end(std::string& out, const ShardEnd& end) {
+  for (const uint64_t value :
+       {uint64_t{end.worker}, uint64_t{end.number}, end.end, uint64_t{end.finished ? 1u : 0u}}) {
+    put_varint(out, value);
+  }
+}
+
+ShardEnd take_shard_end(VarintReader& in) {
+  ShardEnd end;
+  end.worker = take_u32(in);
+  end.number = take_u32(in);
+  end.end = in.take();
+  end.finished = in.take_up_to(1) == 1;
+  return end;
+}
+
 void put_facts(std::string& out, const PageFacts& facts) {
   put_varint(out, static_cast<uint64_t>(facts.next));
   if (facts.next == PageFacts::Next::marker) put_sized(out, facts.marker);

@@ -21,6 +21,9 @@ std::optional<std::string> take_marker(VarintReader& in);
 void put_ranges(std::string& out, const std::vector<IndexRange>& ranges);
 std::vector<IndexRange> take_ranges(VarintReader& in);
 
+void put_shard_end(std::string& out, const ShardEnd& end);
+ShardEnd take_shard_end(VarintReader& in);
+
 void put_facts(std::string& out, const PageFacts& facts);
 PageFacts take_facts(VarintReader& in);
 

@@ -57,6 +57,10 @@ bool apply(LedgerRecord type, std::string_view payload, LedgerState& state) {
       const uint64_t log_end = in.take();
       return in.ok_at_end() && state.add_failed(page, ranges, rejected, log_end);
     }
+    case LedgerRecord::shard: {
+      const ShardEnd end = take_shard_end(in);
+      return in.ok_at_end() && state.add_shard(end);
+    }
     case LedgerRecord::relist:
       return payload.empty() && state.relist();
     case LedgerRecord::identity:
@@ -136,8 +140,8 @@ class Walk {
  private:
   bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
     const auto type = static_cast<LedgerRecord>(file_[at]);
-    return type <= LedgerRecord::relist && read_record(file_.substr(at, max_bytes), at,
-                                                       is_of_job(type) ? job_id_ : run_id_, record);
+    return type <= LedgerRecord::shard && read_record(file_.substr(at, max_bytes), at,
+                                                      is_of_job(type) ? job_id_ : run_id_, record);
   }
 
   bool next(uint64_t seed, LedgerRecord type, Record& record) {

@@ -12,7 +12,7 @@
 namespace gigafetch::store {
 
 inline constexpr std::string_view kLedgerMagic = "GFLEDGER";
-inline constexpr uint32_t kLedgerVersion = 2;
+inline constexpr uint32_t kLedgerVersion = 3;
 inline constexpr size_t kLedgerHeaderBytes = 24;
 
 enum class LedgerRecord : uint8_t {
@@ -27,6 +27,7 @@ enum class LedgerRecord : uint8_t {
   known = 9,
   retry = 10,
   relist = 11,
+  shard = 12,
 };
 
 // Whether such a record is seeded with the job's id wherever it stands.

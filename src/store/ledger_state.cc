@@ -227,6 +227,7 @@ std::string LedgerState::checkpoint(uint64_t archive_bytes) const {
   }
   for (const auto& [number, page] : open_)
     put_open_page(out, number, page);
+  shards_.put(out);
   return out;
 }
 
@@ -252,7 +253,7 @@ bool LedgerState::restore(std::string_view checkpoint) {
     const bool fits = number < read.next_page_ && open;
     if (!fits || !read.open_.emplace(number, std::move(page)).second) return false;
   }
-  if (!in.ok_at_end()) return false;
+  if (!read.shards_.take(in) || !in.ok_at_end()) return false;
   *this = std::move(read);
   return true;
 }

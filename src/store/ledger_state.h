@@ -15,6 +15,7 @@
 
 #include "base/range_set.h"
 #include "store/set_hash.h"
+#include "store/shard_ends.h"
 
 namespace gigafetch::store {
 
@@ -131,12 +132,15 @@ class LedgerState {
   // `rejected` of the names failed by the name policy.
   bool add_failed(uint64_t page, const std::vector<IndexRange>& ranges, uint32_t rejected,
                   uint64_t log_end);
+  bool add_shard(const ShardEnd& end) { return shards_.add(end); }
   // The listing begins anew. Files stay; pages that are met again are known by their hash.
   bool relist();
 
   const LedgerTotals& totals() const { return totals_; }
   const Frontier& frontier() const { return frontier_; }
   const FailureSpan& failures() const { return failures_; }
+  // Of packed output.
+  const ShardEnds& shards() const { return shards_; }
   uint64_t next_page() const { return next_page_; }
   // Whether the listing was begun anew and has not reached its end.
   bool relisting() const { return relisting_; }
@@ -172,6 +176,7 @@ class LedgerState {
   std::map<uint64_t, OpenPage> open_;
   std::vector<DonePage> done_;
   uint64_t archive_bytes_ = 0;
+  ShardEnds shards_;
 };
 
 }  // namespace gigafetch::store

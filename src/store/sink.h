@@ -15,6 +15,7 @@
 
 #include "base/failure.h"
 #include "base/shard_end.h"
+#include "store/shard_index.h"
 #include "store/status.h"
 
 namespace gigafetch::store {
@@ -24,7 +25,8 @@ namespace gigafetch::store {
 struct Lot {
   // Not committed yet: members of an archive, as they are to be appended.
   std::string members;
-  std::vector<ShardEnd> streamed;  // shards that hold further ones, written as they came
+  std::vector<IndexEntry> entries;  // where each of them begins
+  std::vector<ShardEnd> streamed;   // shards that hold further ones, written as they came
   // Committed, and not told the coordinator yet.
   std::vector<ShardEnd> committed;
 };
@@ -60,9 +62,15 @@ class Sink {
   // run, left of it. Does nothing where no regular file stands.
   virtual void discard(std::string_view name) = 0;
 
+  // Whether the lot should be committed, and told, before its batch is done: it holds much.
+  virtual bool wants_commit(const Lot&) const { return false; }
+
   // Everything stored so far of the lot is committed: it survives the death of this process. Called
   // before the outcome that reports it. After a failure nothing of it counts.
   virtual StoreStatus commit(Lot& lot) = 0;
+
+  // The run ends in good order; nothing is stored any more.
+  virtual void finish_run() {}
 };
 
 }  // namespace gigafetch::store

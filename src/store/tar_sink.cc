@@ -1,0 +1,237 @@
+#include "store/tar_sink.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/escape.h"
+
+namespace gigafetch::store {
+namespace {
+
+// A lot with so much in it is committed before its batch is done; and so is any, while all of them
+// hold so much together.
+constexpr size_t kLotBytes = 4 * 1024 * 1024;
+constexpr size_t kAllLotsBytes = 12 * 1024 * 1024;
+// The same for files that were streamed: each holds a shard until then.
+constexpr size_t kLotStreams = 4;
+// Pieces of a streamed file become a frame when they have come to so much.
+constexpr size_t kStreamFrame = 128 * 1024;
+constexpr size_t kSpareBuffers = 4;
+
+std::string end_of_archive() {
+  return std::string(kTarEndBytes, '\0');
+}
+
+}  // namespace
+
+// A file that arrives in pieces.
+class TarSink::Writer final : public BodyWriter {
+ public:
+  Writer(TarSink& sink, Stream& stream, Lot& lot, std::string path, uint64_t announced)
+      : sink_(sink),
+        stream_(stream),
+        lot_(lot),
+        path_(std::move(path)),
+        begin_(stream.shard->size()),
+        announced_(announced) {}
+
+  ~Writer() override {
+    if (closed_) return;
+    stream_.pending.clear();
+    // A shard that cannot be cut takes no further file.
+    stream_.free = stream_.shard->cut(begin_).ok();
+  }
+
+  StoreStatus begin() {
+    std::string header;
+    sink_.headers_.append_extended(header, path_, announced_);
+    return stream_.shard->append(sink_.compressor_ ? stored_frame(header) : header);
+  }
+
+  StoreStatus append(std::string_view piece) override {
+    size_ += piece.size();
+    if (!sink_.compressor_) return stream_.shard->append(piece);
+    stream_.pending += piece;
+    return stream_.pending.size() < kStreamFrame ? StoreStatus() : write_pending();
+  }
+
+  StoreStatus close() override {
+    stream_.pending.append(tar_padding(size_), '\0');
+    if (StoreStatus status = write_pending(); !status.ok()) return status;
+    if (size_ != announced_) {
+      std::string header;
+      sink_.headers_.append_extended(header, path_, size_);
+      const std::string frame = sink_.compressor_ ? stored_frame(header) : header;
+      if (StoreStatus status = stream_.shard->overwrite(begin_, frame); !status.ok()) return status;
+    }
+    closed_ = true;
+    lot_.streamed.push_back(stream_.shard->end(false));
+    return {};
+  }
+
+ private:
+  StoreStatus write_pending() {
+    if (stream_.pending.empty()) return {};
+    const StoreStatus status = stream_.shard->append(sink_.packed(stream_.pending));
+    stream_.pending.clear();
+    return status;
+  }
+
+  TarSink& sink_;
+  Stream& stream_;
+  Lot& lot_;
+  std::string path_;
+  uint64_t begin_;      // of the member, in the shard
+  uint64_t announced_;  // size that the header has
+  uint64_t size_ = 0;
+  bool closed_ = false;
+};
+
+TarSink::TarSink(int output_fd, const Options& options)
+    : output_fd_(output_fd), options_(options), headers_(0) {
+  if (options.zstd_level > 0) compressor_.emplace(options.zstd_level);
+  update_time();
+}
+
+TarSink::~TarSink() = default;
+
+void TarSink::update_time() {
+  const std::time_t now = std::time(nullptr);
+  if (now == time_) return;
+  time_ = now;
+  headers_ = TarHeaders(static_cast<uint64_t>(now));
+}
+
+std::optional<FailureClass> TarSink::refuses(std::string_view name) {
+  return path_of_name(options_.layout, name, path_, PathLimits::none);
+}
+
+std::string_view TarSink::refusal_text(FailureClass refusal) const {
+  return store::refusal_text(options_.layout, refusal);
+}
+
+StoreStatus TarSink::create(std::unique_ptr<ShardFile>& shard) {
+  const ShardId first{options_.worker, next_number_};
+  StoreStatus status = ShardFile::create(output_fd_, first, compressor_.has_value(), shard);
+  if (status.ok()) next_number_ = shard->id().number + 1;
+  return status;
+}
+
+StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body) {
+  if (const auto refused = refuses(name)) {
+    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
+  }
+  // Now, when the file can still be put off for want of a descriptor.
+  if (main_ == nullptr) {
+    if (StoreStatus status = create(main_); !status.ok()) return status;
+  }
+  if (lot.members.capacity() == 0 && !spare_.empty()) {
+    lot.members = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  const size_t before = lot.members.size();
+  lot.entries.push_back({index_hash(name), static_cast<uint32_t>(before / kTarBlock)});
+  headers_.append(lot.members, path_, body.size());
+  lot.members += body;
+  lot.members.append(tar_padding(body.size()), '\0');
+  gathered_ += lot.members.size() - before;
+  return {};
+}
+
+StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
+                          std::unique_ptr<BodyWriter>& writer) {
+  if (const auto refused = refuses(name)) {
+    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
+  }
+  auto stream =
+      std::find_if(streams_.begin(), streams_.end(), [](const Stream& each) { return each.free; });
+  if (stream == streams_.end()) {
+    std::unique_ptr<ShardFile> shard;
+    if (StoreStatus status = create(shard); !status.ok()) return status;
+    // In the place of one that is finished, if there is one.
+    stream = std::find_if(streams_.begin(), streams_.end(),
+                          [](const Stream& each) { return each.shard == nullptr; });
+    if (stream == streams_.end()) stream = streams_.emplace(streams_.end());
+    stream->shard = std::move(shard);
+  }
+  stream->free = false;
+  stream->entry_hash = index_hash(name);
+  stream->entry_begin = stream->shard->size();
+  auto begun = std::make_unique<Writer>(*this, *stream, lot, path_, size.value_or(0));
+  if (StoreStatus status = begun->begin(); !status.ok()) return status;
+  writer = std::move(begun);
+  return {};
+}
+
+bool TarSink::wants_commit(const Lot& lot) const {
+  const bool full = lot.members.size() >= kLotBytes || gathered_ >= kAllLotsBytes;
+  return (full && !lot.members.empty()) || lot.streamed.size() >= kLotStreams;
+}
+
+std::string_view TarSink::packed(std::string_view bytes) {
+  return compressor_ ? compressor_->compress(bytes) : bytes;
+}
+
+StoreStatus TarSink::commit(Lot& lot) {
+  update_time();
+  StoreStatus status = append_to_main(lot);
+  for (const ShardEnd& streamed : std::exchange(lot.streamed, {})) {
+    if (status.ok()) status = commit_stream(lot, streamed);
+  }
+  return status;
+}
+
+StoreStatus TarSink::append_to_main(Lot& lot) {
+  if (lot.members.empty()) return {};
+  if (main_ == nullptr) {
+    if (StoreStatus status = create(main_); !status.ok()) return status;
+  }
+  const uint64_t begin = main_->size();
+  if (StoreStatus status = main_->append(packed(lot.members)); !status.ok()) return status;
+  main_->index().add(lot.entries, lot.members.size() / kTarBlock, begin, main_->size());
+  gathered_ -= lot.members.size();
+  lot.members.clear();
+  lot.entries.clear();
+  if (spare_.size() < kSpareBuffers) spare_.push_back(std::exchange(lot.members, {}));
+  bool finished = false;
+  StoreStatus status = seal(*main_, lot, finished);
+  if (finished) main_.reset();
+  return status;
+}
+
+StoreStatus TarSink::commit_stream(Lot& lot, const ShardEnd& streamed) {
+  const auto stream = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& each) {
+    return each.shard != nullptr && each.shard->id().number == streamed.number;
+  });
+  ShardFile& shard = *stream->shard;
+  const IndexEntry entry{stream->entry_hash, 0};
+  const uint64_t blocks = (shard.size() - stream->entry_begin) / kTarBlock;
+  shard.index().add({&entry, 1}, blocks, stream->entry_begin, shard.size());
+  bool finished = false;
+  StoreStatus status = seal(shard, lot, finished);
+  if (finished) stream->shard.reset();
+  stream->free = status.ok() && !finished;
+  return status;
+}
+
+StoreStatus TarSink::seal(ShardFile& shard, Lot& lot, bool& finished) {
+  finished = shard.size() >= options_.shard_size;
+  if (finished) {
+    if (StoreStatus status = shard.append(packed(end_of_archive())); !status.ok()) return status;
+    shard.index().flush();
+  }
+  if (options_.sync_files) {
+    if (StoreStatus status = shard.sync(); !status.ok()) return status;
+  }
+  lot.committed.push_back(shard.end(finished));
+  return {};
+}
+
+void TarSink::finish_run() {
+  if (main_ != nullptr) main_->index().flush();
+  for (Stream& stream : streams_) {
+    if (stream.shard != nullptr) stream.shard->index().flush();
+  }
+}
+
+}  // namespace gigafetch::store
