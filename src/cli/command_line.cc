@@ -233,10 +233,21 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
       ->type_name("");
   add_filter(app, fetch.filter);
   const char* group = "Where to put it";
-  app.add_option("--sink", fetch.sink, "files: one file a name")
+  app.add_option("--sink", fetch.sink,
+                 "files: one file a name; tar: archives that each worker appends to")
       ->type_name("KIND")
-      ->check(one_of({"files"}))
+      ->check(one_of({"files", "tar"}))
       ->capture_default_str()
+      ->group(group);
+  app.add_option("--zstd", fetch.zstd, "Compress the archives at this level, from 1 to 19")
+      ->type_name("LEVEL")
+      ->check(between(1, 19))
+      ->group(group);
+  app.add_option("--shard-size", fetch.shard_size,
+                 "Begin another archive when one has this many bytes [1G]")
+      ->transform(byte_count())
+      ->check(between(uint64_t{1}, UINT64_MAX))
+      ->type_name("BYTES")
       ->group(group);
   app.add_option(
          "--layout", fetch.layout,

@@ -124,6 +124,9 @@ void explain(const Summary& summary, const std::string& state) {
 }  // namespace
 
 Result<Summary> fetch(const FetchOptions& options) {
+  if (options.zstd > 0 && options.sink != "tar") {
+    return error(ErrorCode::usage, "--zstd compresses archives: it needs --sink tar");
+  }
   Result<coordinator::ListingSettings> listing = listing_settings(options.origin);
   if (!listing) return std::move(listing).failure();
   Result<supervisor::Job> made = make_job(*listing, options.origin, options.worker, options.report);
@@ -132,6 +135,9 @@ Result<Summary> fetch(const FetchOptions& options) {
   job.coordinator.filter = filter_of(options.filter);
   job.coordinator.limit = options.filter.limit.value_or(UINT64_MAX);
   job.worker.layout = store::layout_of(options.layout).value_or(store::Layout::tree);
+  job.worker.pack = job.coordinator.pack = options.sink == "tar";
+  job.worker.shard_size = options.shard_size;
+  job.worker.zstd_level = options.zstd;
   job.worker.sync_files = options.durability == "file";
   job.coordinator.durability = durability_of(options.durability);
   job.coordinator.retry_failed = options.retry_failed;

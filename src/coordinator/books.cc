@@ -23,6 +23,7 @@ class LedgerBooks final : public Books {
   }
   uint64_t log_end() const override { return ledger_.log_end(); }
   void add_stored(uint64_t page, IndexRange names) override { ledger_.add_stored(page, names); }
+  void add_shard(const ShardEnd& end) override { ledger_.add_shard(end); }
   void add_content(uint64_t page, uint64_t bytes, const store::Hash128& content) override {
     ledger_.add_content(page, bytes, content);
   }

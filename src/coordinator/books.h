@@ -28,6 +28,8 @@ class Books {
   virtual void add_content(uint64_t page, uint64_t bytes, const store::Hash128& content) = 0;
   virtual void add_failed(uint64_t page, uint32_t index, std::string_view name,
                           const FileFailure& failure) = 0;
+  // How far a shard goes with what is stored since.
+  virtual void add_shard(const ShardEnd&) {}
   // Writes what has gathered. After a failure the run must end.
   virtual Result<void> flush() = 0;
   // Brings the file of failed names (or of findings) up to date.

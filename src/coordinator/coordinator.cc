@@ -20,6 +20,7 @@
 #include "coordinator/plan.h"
 #include "coordinator/wait_meter.h"
 #include "coordinator/workforce.h"
+#include "store/shard_recovery.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -100,6 +101,7 @@ class Coordinator final : private Lister::Client,
     if (Result<void> listens = workforce_.open(UniqueFd(place_.listen_fd)); !listens)
       return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
+    if (Result<void> closed = close_shards(); !closed) return closed;
     if (commit_) commit_->start();
     log_end_at_start_ = books_->log_end();
     if (state().relisting()) {
@@ -125,6 +127,18 @@ class Coordinator final : private Lister::Client,
       lister_.start(std::move(visits), frontier.marker, listing_over_);
     }
     return {};
+  }
+
+  // When no worker writes to one.
+  Result<void> close_shards() {
+    if (!settings_.pack || books_->ledger() == nullptr) return {};
+    if (Result<void> written = books_->flush(); !written) return written;
+    Result<std::vector<ShardEnd>> finished =
+        store::close_shards(place_.output_fd, state().shards());
+    if (!finished) return std::move(finished).failure();
+    for (const ShardEnd& end : *finished)
+      books_->add_shard(end);
+    return books_->flush();
   }
 
   Result<void> load_known() {
@@ -245,7 +259,9 @@ class Coordinator final : private Lister::Client,
       if (queue_failures()) return dispatch();
       return complete();
     }
-    if (draining_ && plan_.leases() == 0) finish(ExitStatus::interrupted, "stopped on request");
+    if (!draining_ || plan_.leases() > 0) return;
+    if (Result<void> closed = close_shards(); !closed) return give_up(closed.failure().text);
+    finish(ExitStatus::interrupted, "stopped on request");
   }
 
   // All is settled: once it is durable, too, the run is complete.
@@ -255,6 +271,7 @@ class Coordinator final : private Lister::Client,
     }
     finishing_ = true;
     watch_.stop();
+    if (Result<void> closed = close_shards(); !closed) return give_up(closed.failure().text);
     if (!commit_) return on_durable();
     commit_->finish([this] { on_durable(); });
   }
@@ -418,12 +435,18 @@ class Coordinator final : private Lister::Client,
 
   // --- the workers ---
 
-  void on_worker(WorkerLink&) override {
+  void on_worker(WorkerLink& link) override {
+    if (settings_.pack) link.send(wire::Shards{state().shards().next_number(link.worker())});
     pacer_.update();
     dispatch();
   }
 
   void on_outcome(WorkerLink& link, const wire::Outcome& outcome) override {
+    // Before what is stored in them: see store/ledger.h.
+    for (ShardEnd end : outcome.shards) {
+      end.worker = link.worker();
+      books_->add_shard(end);
+    }
     if (!plan_.settle(link.holder(), outcome, *this)) {
       return link.refuse("it reported on names that it does not hold");
     }

@@ -190,7 +190,7 @@ bool Plan::settle(HolderId holder, const wire::Outcome& outcome, Receiver& recei
   }
   Lease& lease = found->second;
   tell(lease, outcome, receiver);
-  release_credit(lease);
+  if (!outcome.keeps_credit) release_credit(lease);
   const auto settle_names = [&](IndexRange range) {
     lease.settled.add(range);
     for_parts(lease, range,

@@ -44,6 +44,7 @@ struct Settings {
   uint64_t max_in_flight = 64;  // requests, over all workers
   double rate = 0;  // requests for files a second over all workers, at most; 0: no limit
   Durability durability = Durability::batch;
+  bool pack = false;          // into shards, whose ends are in the ledger
   bool retry_failed = false;  // try permanent failures again too
   // Nothing is recorded in the ledger; what is missing or different goes to this file in the state
   // folder. Empty for a fetch.

@@ -45,6 +45,9 @@ class Sink {
  public:
   virtual ~Sink() = default;
 
+  // For sinks that number what they make: numbers before this one have been used.
+  virtual void set_first_shard(uint32_t) {}
+
   // Whether the name policy refuses `name`, before any request is made for it.
   virtual std::optional<FailureClass> refuses(std::string_view name) = 0;
   // What a refusal means, for failed.jsonl.

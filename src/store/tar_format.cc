@@ -157,7 +157,7 @@ TarParse parse_tar_header(std::string_view bytes, TarMember& member) {
     if (!extended && is_zero(block)) return TarParse::end;
     const std::optional<uint64_t> size = take_octal(block.substr(kSize, kOctalDigits));
     const std::optional<uint64_t> checksum = take_octal(block.substr(kChecksum, 6));
-    const uint32_t sum = sum_of(block.data(), kTarBlock) + kChecksumBytes * ' ' -
+    const uint32_t sum = sum_of(block.data(), kTarBlock) + uint32_t{kChecksumBytes} * ' ' -
                          sum_of(block.data() + kChecksum, kChecksumBytes);
     if (!size || !checksum || *checksum != sum) return TarParse::broken;
     member.header_bytes += kTarBlock;

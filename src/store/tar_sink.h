@@ -46,9 +46,7 @@ class TarSink final : public Sink {
   TarSink(int output_fd, const Options& options);
   ~TarSink() override;
 
-  // The number of the next shard, at least: those before it have been used.
-  void set_first_shard(uint32_t number) { next_number_ = std::max(next_number_, number); }
-
+  void set_first_shard(uint32_t number) override { next_number_ = std::max(next_number_, number); }
   std::optional<FailureClass> refuses(std::string_view name) override;
   std::string_view refusal_text(FailureClass refusal) const override;
   StoreStatus put(Lot& lot, std::string_view name, std::string_view body) override;

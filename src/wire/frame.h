@@ -18,7 +18,7 @@
 
 namespace gigafetch::wire {
 
-inline constexpr uint8_t kVersion = 2;
+inline constexpr uint8_t kVersion = 3;
 inline constexpr size_t kFrameHeaderBytes = 8;
 // The largest message is an outcome in which each of a batch's names failed with a full text.
 inline constexpr size_t kMaxPayloadBytes = 8 * 1024 * 1024;
@@ -33,6 +33,7 @@ enum class MessageType : uint8_t {
   pulse = 6,
   fatal = 7,
   pace = 8,
+  shards = 9,
   // Between supervisor and coordinator (drain and stop too).
   figures = 16,
   done = 17,

@@ -96,6 +96,22 @@ bool take_failures(PayloadReader& in, uint32_t count, std::vector<Outcome::Failu
   return in.ok();
 }
 
+bool take_shards(PayloadReader& in, std::vector<ShardEnd>& shards) {
+  uint64_t next_number = 0;
+  const auto number = in.take<uint32_t>();
+  for (uint32_t i = 0; i < number && in.ok(); ++i) {
+    ShardEnd shard;
+    shard.number = in.take<uint32_t>();
+    shard.end = in.take<uint64_t>();
+    const auto finished = in.take<uint8_t>();
+    if (finished > 1 || shard.number < next_number) return false;
+    shard.finished = finished == 1;
+    next_number = uint64_t{shard.number} + 1;
+    shards.push_back(shard);
+  }
+  return in.ok();
+}
+
 // Whether each name is mentioned once at most.
 bool is_disjoint(const Outcome& outcome) {
   auto stored = outcome.stored.begin();
@@ -183,6 +199,7 @@ void append(std::string& out, const Outcome& message) {
   put_le<uint64_t>(out, message.lease);
   put_le<uint32_t>(out, message.count);
   put_le<uint8_t>(out, message.last ? 1 : 0);
+  put_le<uint8_t>(out, message.keeps_credit ? 1 : 0);
   put_counters(out, message.counters);
   put_ranges(out, message.stored);
   put_le<uint32_t>(out, static_cast<uint32_t>(message.contents.size()));
@@ -202,6 +219,12 @@ void append(std::string& out, const Outcome& message) {
     text_bytes += failure.file.text.size();
   }
   put_ranges(out, message.released);
+  put_le<uint32_t>(out, static_cast<uint32_t>(message.shards.size()));
+  for (const ShardEnd& shard : message.shards) {
+    put_le<uint32_t>(out, shard.number);
+    put_le<uint64_t>(out, shard.end);
+    put_le<uint8_t>(out, shard.finished ? 1 : 0);
+  }
 }
 
 Result<Outcome> parse_outcome(std::string_view payload) {
@@ -210,13 +233,17 @@ Result<Outcome> parse_outcome(std::string_view payload) {
   message.lease = in.take<uint64_t>();
   message.count = in.take<uint32_t>();
   const auto last = in.take<uint8_t>();
+  const auto keeps_credit = in.take<uint8_t>();
   message.counters = take_counters(in);
-  if (message.count > kMaxBatchNames || last > 1) return malformed("outcome");
+  if (message.count > kMaxBatchNames || last > 1 || keeps_credit + last > 1) {
+    return malformed("outcome");
+  }
   message.last = last == 1;
+  message.keeps_credit = keeps_credit == 1;
   if (!take_ranges(in, message.count, message.stored) || !take_contents(in, message.contents) ||
       !take_failures(in, message.count, message.failures) ||
-      !take_ranges(in, message.count, message.released) || !in.ok_at_end() ||
-      !is_disjoint(message)) {
+      !take_ranges(in, message.count, message.released) || !take_shards(in, message.shards) ||
+      !in.ok_at_end() || !is_disjoint(message)) {
     return malformed("outcome");
   }
   return message;
@@ -256,6 +283,19 @@ Result<Pace> parse_pace(std::string_view payload) {
       std::isinf(message.rate)) {
     return malformed("pace");
   }
+  return message;
+}
+
+void append(std::string& out, const Shards& message) {
+  FrameWriter frame(out, MessageType::shards);
+  put_le<uint32_t>(out, message.first);
+}
+
+Result<Shards> parse_shards(std::string_view payload) {
+  PayloadReader in(payload);
+  Shards message;
+  message.first = in.take<uint32_t>();
+  if (!in.ok_at_end()) return malformed("shards");
   return message;
 }
 

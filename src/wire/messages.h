@@ -14,6 +14,7 @@
 #include "base/failure.h"
 #include "base/figures.h"
 #include "base/result.h"
+#include "base/shard_end.h"
 #include "wire/frame.h"
 
 namespace gigafetch::wire {
@@ -70,6 +71,8 @@ struct Outcome {
   uint64_t lease = 0;
   uint32_t count = 0;  // of the batch
   bool last = false;
+  // Names of the batch have yet to be sent: it still counts against the worker's credit.
+  bool keeps_credit = false;
   WorkerCounters counters;
   struct Range {
     uint32_t first = 0;
@@ -93,6 +96,9 @@ struct Outcome {
   };
   std::vector<Failure> failures;
   std::vector<Range> released;  // names handed back: nothing of them is under way any more
+  // With packed output, how far the worker's shards go with the stored files of this outcome in
+  // them; ascending by number. The worker is not sent: it is the one that tells.
+  std::vector<ShardEnd> shards;
 };
 
 // Worker to coordinator, about once a second, and at once when the origin pushes back: alive, and
@@ -109,6 +115,12 @@ struct Pace {
   double rate = 0;         // requests a second, at most; 0: no limit
   uint32_t pause_ms = 0;   // send nothing for so long from now on
   bool operator==(const Pace&) const = default;
+};
+
+// Coordinator to worker, after its hello, when output is packed: the numbers of its shards before
+// this one have been used.
+struct Shards {
+  uint32_t first = 0;
 };
 
 // Worker to coordinator: the run cannot go on (a full disk, say). Nothing of it is retried.
@@ -140,6 +152,7 @@ void append(std::string& out, const Outcome& message);
 void append(std::string& out, const Pulse& message);
 void append(std::string& out, const Fatal& message);
 void append(std::string& out, const Pace& message);
+void append(std::string& out, const Shards& message);
 void append(std::string& out, const Figures& message);
 void append(std::string& out, const Done& message);
 void append(std::string& out, const KillWorker& message);
@@ -153,6 +166,7 @@ Result<Outcome> parse_outcome(std::string_view payload);
 Result<Pulse> parse_pulse(std::string_view payload);
 Result<Fatal> parse_fatal(std::string_view payload);
 Result<Pace> parse_pace(std::string_view payload);
+Result<Shards> parse_shards(std::string_view payload);
 Result<Figures> parse_figures(std::string_view payload);
 Result<Done> parse_done(std::string_view payload);
 Result<KillWorker> parse_kill_worker(std::string_view payload);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace gigafetch::worker {
 namespace {
@@ -80,12 +81,24 @@ wire::Outcome Batch::take_outcome() {
   std::sort(outcome.failures.begin(), outcome.failures.end(),
             [](const auto& a, const auto& b) { return a.index < b.index; });
   outcome.released = runs(released_);
+  outcome.shards = take_shards();
   failures_.clear();
   contents_.clear();
   std::fill(stored_.begin(), stored_.end(), false);
   std::fill(released_.begin(), released_.end(), false);
   told_count_ = settled_count_;
   return outcome;
+}
+
+// A shard may have been committed to more than once.
+std::vector<ShardEnd> Batch::take_shards() {
+  std::map<uint32_t, ShardEnd> last;
+  for (const ShardEnd& end : std::exchange(lot_.committed, {}))
+    last[end.number] = end;
+  std::vector<ShardEnd> shards;
+  for (const auto& [number, end] : last)
+    shards.push_back(end);
+  return shards;
 }
 
 wire::Outcome Batch::take_back_untold() {
@@ -97,6 +110,7 @@ wire::Outcome Batch::take_back_untold() {
   std::fill(stored_.begin(), stored_.end(), false);
   contents_.clear();
   failures_.clear();
+  lot_.committed.clear();
   return take_last_outcome();
 }
 

@@ -61,6 +61,7 @@ class Batch {
  private:
   void mark(uint32_t index);
   uint32_t segment_of(uint32_t index) const;
+  std::vector<ShardEnd> take_shards();
 
   uint64_t lease_;
   uint32_t count_;

@@ -16,6 +16,7 @@
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
 #include "store/stored_files.h"
+#include "store/tar_sink.h"
 #include "wire/messages.h"
 #include "worker/fetcher.h"
 
@@ -33,9 +34,19 @@ constexpr size_t kMaxStragglers = 64;
 constexpr uint32_t kMinPart = 16;
 constexpr uint32_t kPartShare = 8;
 
-std::unique_ptr<store::Sink> make_sink(const Settings& settings, int output_fd) {
+std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& place) {
+  const int output_fd = place.output_fd;
   if (settings.mode == Mode::compare) {
     return std::make_unique<store::CompareSink>(output_fd, settings.layout);
+  }
+  if (settings.pack) {
+    store::TarSink::Options options;
+    options.worker = place.index;
+    options.layout = settings.layout;
+    options.shard_size = settings.shard_size;
+    options.zstd_level = settings.zstd_level;
+    options.sync_files = settings.sync_files;
+    return std::make_unique<store::TarSink>(output_fd, options);
   }
   store::FileSink::Options options;
   options.layout = settings.layout;
@@ -49,7 +60,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
       : settings_(settings),
         place_(place),
         dialect_(std::move(dialect)),
-        sink_(make_sink(settings, place.output_fd)),
+        sink_(make_sink(settings, place)),
         stored_files_(place.output_fd, settings.layout),
         link_(loop_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
@@ -110,6 +121,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void on_frame(const wire::Frame& frame) {
     if (frame.type == wire::MessageType::batch) return on_batch(frame.payload);
     if (frame.type == wire::MessageType::pace) return on_pace(frame.payload);
+    if (frame.type == wire::MessageType::shards) return on_shards(frame.payload);
     if (!frame.payload.empty()) return leave("a message with too much in it came");
     switch (frame.type) {
       case wire::MessageType::drain:
@@ -127,6 +139,12 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     Result<wire::Pace> pace = wire::parse_pace(payload);
     if (!pace) return leave(pace.failure().text);
     fetcher_.set_pace(*pace);
+  }
+
+  void on_shards(std::string_view payload) {
+    const Result<wire::Shards> shards = wire::parse_shards(payload);
+    if (!shards) return leave(shards.failure().text);
+    sink_->set_first_shard(shards.value().first);
   }
 
   void on_batch(std::string_view payload) {
@@ -169,7 +187,10 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
     Batch& batch = *task.batch;
     batch.settle_stored(task.index, bytes, content);
-    if (batch.all_settled()) report(batch);
+    if (batch.all_settled()) return report(batch);
+    if (!sink_->wants_commit(batch.lot())) return;
+    held(batch).keeps_credit = !batch.all_begun();
+    tell(batch);
   }
 
   void on_failed(const Task& task, FileFailure failure) override {
@@ -184,9 +205,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     log_debug("'{}' is handed back: the origin keeps it waiting", printable(task.name()));
     batch.release(task.index);
     if (batch.all_settled()) return report(batch);
-    const auto held = std::find_if(batches_.begin(), batches_.end(),
-                                   [&](const auto& each) { return &each->batch == &batch; });
-    ++(*held)->parts;  // its credit is free with this, too
+    Held& still = held(batch);
+    ++still.parts;  // its credit is free with this, too
+    still.keeps_credit = false;
     tell(batch);
   }
 
@@ -194,17 +215,19 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (!pushback_timer_.active()) pushback_timer_.start(kPushbackPeriod);
   }
 
-  void on_store_broken(std::string_view text) override {
-    // What was stored before counts.
-    end_broken(text, &Batch::take_last_outcome);
-  }
+  // What was stored before counts, as far as it can be committed. The batches stay: requests in
+  // flight still name them.
+  void on_store_broken(std::string_view text) override { end_broken(text, nullptr); }
 
-  // The batches stay: requests in flight still name them.
-  void end_broken(std::string_view text, wire::Outcome (Batch::*last_outcome)()) {
+  // `failed` is a batch that could not be committed: what it has not told of may be lost.
+  void end_broken(std::string_view text, const Batch* failed) {
     if (broken_) return;
     broken_ = true;
-    for (const auto& held : batches_)
-      send_outcome((held->batch.*last_outcome)());
+    for (const auto& each : batches_) {
+      Batch& batch = each->batch;
+      const bool committed = &batch != failed && sink_->commit(batch.lot()).ok();
+      send_outcome(committed ? batch.take_last_outcome() : batch.take_back_untold());
+    }
     send(wire::Fatal{std::string(text)});
   }
 
@@ -222,14 +245,16 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
 
   // Sends what is settled of the batch, which stays.
   void tell(Batch& batch) {
-    if (commit(batch)) send_outcome(batch.take_outcome());
+    if (!commit(batch)) return;
+    wire::Outcome outcome = batch.take_outcome();
+    outcome.keeps_credit = held(batch).keeps_credit;
+    send_outcome(std::move(outcome));
   }
 
   bool commit(Batch& batch) {
     if (broken_) return false;
     const store::StoreStatus committed = sink_->commit(batch.lot());
-    // What was stored and not told yet may be lost.
-    if (!committed.ok()) end_broken(committed.text(), &Batch::take_back_untold);
+    if (!committed.ok()) end_broken(committed.text(), &batch);
     return committed.ok();
   }
 
@@ -243,11 +268,12 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
       Batch& batch = held->batch;
       const uint32_t untold = batch.untold_count();
       const bool aged = std::exchange(held->begun_before, batch.all_begun());
-      if (untold == 0 || !(aged || draining_)) continue;
+      if (!(aged || draining_) || (untold == 0 && !held->keeps_credit)) continue;
       const bool first = held->parts == 0;
       if (first && !draining_ && stragglers >= kMaxStragglers) continue;
       const bool enough = untold >= std::max(kMinPart, batch.count() / kPartShare);
       if (!first && !enough && !draining_) continue;
+      held->keeps_credit = false;
       stragglers += first ? 1 : 0;
       ++held->parts;
       tell(batch);
@@ -269,6 +295,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
 
   void stop() {
     fetcher_.abandon();
+    sink_->finish_run();
     link_.close();
     loop_.stop();
   }
@@ -286,8 +313,13 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     explicit Held(const wire::BatchView& view) : batch(view) {}
     Batch batch;
     bool begun_before = false;  // all of its names were sent when last looked at
-    uint32_t parts = 0;         // outcomes sent
+    uint32_t parts = 0;         // outcomes sent because the rest is slow
+    bool keeps_credit = false;  // the last outcome was of a batch that goes on
   };
+  Held& held(const Batch& batch) {
+    return **std::find_if(batches_.begin(), batches_.end(),
+                          [&](const auto& each) { return &each->batch == &batch; });
+  }
   std::vector<std::unique_ptr<Held>> batches_;
   bool draining_ = false;
   bool broken_ = false;
