@@ -307,6 +307,14 @@ void define_verify(CLI::App& app, VerifyOptions& verify) {
       "the state folder names what is missing or different); 4 interrupted.");
 }
 
+void define_cat(CLI::App& app, CatOptions& cat) {
+  app.add_option("OUT", cat.out, "The output folder of a fetch")->required()->type_name("");
+  app.add_option("NAME", cat.name, "The file's name, as listed")->required()->type_name("");
+  add_state(app, cat.state);
+  app.footer(
+      "Exit status: 0 it is printed whole; 1 it is not there, or cannot be read; 2 wrong\nusage.");
+}
+
 void define_origin(CLI::App& app, OriginServiceOptions& origin) {
   app.add_option("--listen", origin.listen, "Where to serve; port 0 picks a free one and prints it")
       ->type_name("HOST:PORT")
@@ -402,6 +410,7 @@ int run(int argc, char** argv) {
   FetchOptions fetch;
   ListOptions list;
   VerifyOptions verify;
+  CatOptions cat;
   OriginServiceOptions origin;
   DemoOptions demo;
   std::function<ExitStatus()> chosen;
@@ -417,6 +426,7 @@ int run(int argc, char** argv) {
   add_command("ls", "List the names to standard output, one a line", list, define_ls, ls_command);
   add_command("verify", "List again and compare with what is on disk", verify, define_verify,
               verify_command);
+  add_command("cat", "Print one stored file to standard output", cat, define_cat, cat_command);
   add_command("origin", "Serve made-up files, for trials, tests and benchmarks", origin,
               define_origin, origin_command);
   add_command("demo", "Start an origin, fetch from it, verify, and report", demo, define_demo,
@@ -438,7 +448,7 @@ int run(int argc, char** argv) {
       const bool other = argc > 1 && argv[1][0] != '-';
       why =
           other ? fmt::format("'{}' is not a command", printable(argv[1])) : "a command is missing";
-      why += "; there are: fetch, ls, verify, origin, demo";
+      why += "; there are: fetch, ls, verify, cat, origin, demo";
     }
     fmt::print(stderr, "{}: {}\nSee '{} --help'.\n", command, why, command);
     return static_cast<int>(ExitStatus::usage);

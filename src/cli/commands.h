@@ -9,6 +9,7 @@ namespace gigafetch::cli {
 ExitStatus fetch_command(const FetchOptions& options);
 ExitStatus ls_command(const ListOptions& options);
 ExitStatus verify_command(const VerifyOptions& options);
+ExitStatus cat_command(const CatOptions& options);
 ExitStatus origin_command(const OriginServiceOptions& options);
 ExitStatus demo_command(const DemoOptions& options);
 

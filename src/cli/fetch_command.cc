@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 #include "store/ledger.h"
 #include "store/output_folder.h"
+#include "store/shard_recovery.h"
 #include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
@@ -52,6 +53,20 @@ Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& i
   return {};
 }
 
+// Shards of another job would be taken for this one's. Those of a job that is to be forgotten go
+// with it.
+Result<void> free_of_shards(int output_fd, const FetchOptions& options) {
+  Result<bool> there = store::has_shards(output_fd);
+  if (!there) return std::move(there).failure();
+  if (!*there) return {};
+  if (options.restart) return store::remove_shards(output_fd);
+  if (options.sink != "tar") return {};
+  return error(ErrorCode::exists,
+               "'{}' holds shards (worker-*.tar) of another job; move them away, or choose another "
+               "folder",
+               printable(options.out));
+}
+
 // Opens OUT and its state folder, and sees that they are free for this job.
 Result<Folders> open_folders(const FetchOptions& options, const std::string& state_at,
                              const store::JobIdentity& identity) {
@@ -88,6 +103,10 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   }
   Folders folders{std::move(output_fd).value(), std::move(state).value()};
   const bool anew = !known || !other.empty() || options.restart;
+  if (anew) {
+    Result<void> free = free_of_shards(folders.output_fd.get(), options);
+    if (!free) return std::move(free).failure();
+  }
   Result<void> ready = anew ? begin_ledger(folders.state.fd(), identity)
                             : continue_ledger(folders, **recorded, options);
   if (!ready) return std::move(ready).failure();

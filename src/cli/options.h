@@ -81,6 +81,12 @@ struct VerifyOptions {
   bool content = false;
 };
 
+struct CatOptions {
+  std::string out;
+  std::string name;
+  std::string state;
+};
+
 struct OriginServiceOptions {
   std::string listen = "127.0.0.1:8080";
   uint64_t files = 1'000'000;

@@ -7,13 +7,14 @@
 #include "cli/fetch.h"
 #include "cli/job.h"
 #include "cli/own_work.h"
+#include "cli/packed_sums.h"
 #include "cli/progress.h"
+#include "cli/stored_names.h"
 #include "coordinator/list_names.h"
 #include "store/ledger.h"
 #include "store/output_folder.h"
 #include "store/set_difference.h"
 #include "store/set_hash.h"
-#include "store/tree_walk.h"
 #include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
@@ -28,30 +29,18 @@ struct Found {
   uint64_t strangers = 0;  // links, devices, and files whose path belongs to no name
 };
 
+store::SetHash names_of(const Figures& figures) {
+  return {{figures.set_hash_low, figures.set_hash_high}, figures.stored};
+}
+
 void show_extra(std::string_view path, uint64_t& shown) {
   if (shown++ < kShownExtras)
     print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
 }
 
-// Calls `on_name` for each file that has a name, and `on_stranger` with the path of anything else.
-Result<void> walk_names(
-    int output_fd, store::Layout layout,
-    const std::function<Result<void>(std::string_view path, const std::string&)>& on_name,
-    const std::function<void(std::string_view path)>& on_stranger) {
-  return store::walk_tree(
-      output_fd, [&](std::string_view path, store::EntryKind kind) -> Result<void> {
-        const std::optional<std::string> name =
-            kind == store::EntryKind::file ? store::name_of_path(layout, path) : std::nullopt;
-        if (name) return on_name(path, *name);
-        on_stranger(path);
-        return {};
-      });
-}
-
-Result<Found> count_found(int output_fd, store::Layout layout) {
+Result<Found> count_found(const StoredNames& stored) {
   Found found;
-  Result<void> walked = walk_names(
-      output_fd, layout,
+  Result<void> walked = stored.walk(
       [&](std::string_view, const std::string& name) -> Result<void> {
         found.names.add(store::hash_of_name(name));
         return {};
@@ -62,12 +51,11 @@ Result<Found> count_found(int output_fd, store::Layout layout) {
 }
 
 // Lists once more and compares, to tell extra files from names that are listed more than once.
-Result<uint64_t> find_extras(const supervisor::Job& job, const Found& found) {
+Result<uint64_t> find_extras(const supervisor::Job& job, const StoredNames& stored,
+                             const Found& found) {
   Result<store::SetDifference> sets = store::SetDifference::create(job.state_fd, found.names.count);
   if (!sets) return std::move(sets).failure();
-  const store::Layout layout = job.worker.layout;
-  Result<void> walked = walk_names(
-      job.output_fd, layout,
+  Result<void> walked = stored.walk(
       [&](std::string_view, const std::string& name) {
         return sets->add_found(store::hash_of_name(name));
       },
@@ -82,8 +70,7 @@ Result<uint64_t> find_extras(const supervisor::Job& job, const Found& found) {
 
   uint64_t shown = 0;
   const std::vector<store::Hash128>& examples = difference->examples;
-  walked = walk_names(
-      job.output_fd, layout,
+  walked = stored.walk(
       [&](std::string_view path, const std::string& name) -> Result<void> {
         const store::Hash128 hash = store::hash_of_name(name);
         if (std::binary_search(examples.begin(), examples.end(), hash)) show_extra(path, shown);
@@ -95,12 +82,37 @@ Result<uint64_t> find_extras(const supervisor::Job& job, const Found& found) {
 }
 
 // Entries on disk that are not listed. The listing of the run suffices when both sets are the same.
-Result<uint64_t> count_extras(const supervisor::Job& job, const Figures& figures) {
-  Result<Found> found = count_found(job.output_fd, job.worker.layout);
+Result<uint64_t> count_extras(const supervisor::Job& job, const StoredNames& stored,
+                              const Figures& figures) {
+  Result<Found> found = count_found(stored);
   if (!found) return std::move(found).failure();
-  const store::SetHash stored{{figures.set_hash_low, figures.set_hash_high}, figures.stored};
-  if (found->strangers == 0 && found->names == stored) return uint64_t{0};
-  return find_extras(job, *found);
+  if (found->strangers == 0 && found->names == names_of(figures)) return uint64_t{0};
+  return find_extras(job, stored, *found);
+}
+
+// Shards are read from end to end, and their names all together compared with the listing's: a look
+// for each name would take far longer. True when they are the same; the figures then tell what is
+// in the shards.
+Result<bool> verify_shards(supervisor::Job& job, const StoredNames& stored,
+                           const VerifyOptions& options, supervisor::Report& report) {
+  Progress progress(options.report.progress);
+  Result<PackedSums> read =
+      sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, progress);
+  if (!read) return std::move(read).failure();
+  job.worker.mode = worker::Mode::count;
+  report = supervisor::supervise(job, progress);
+  job.worker.mode = worker::Mode::check;
+  report.seconds += read->seconds;
+  report.cpu_seconds += read->accounts.cpu_seconds;
+  report.peak_rss_bytes = std::max(report.peak_rss_bytes, read->accounts.peak_rss_bytes);
+  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) return true;
+  for (const std::string& damage : read->damages)
+    print_error(damage);
+  const store::ShardSums& sums = read->sums;
+  report.figures.bytes = sums.bytes;
+  report.figures.content_low = sums.content.low;
+  report.figures.content_high = sums.content.high;
+  return read->damages.empty() && sums.strangers == 0 && sums.names == names_of(report.figures);
 }
 
 // The job that filled the output folder.
@@ -184,23 +196,33 @@ Result<Summary> verify(const VerifyOptions& options) {
   job.coordinator.filter = {identity.include, identity.exclude};
   job.coordinator.findings = kFindings;
   job.worker.mode = options.content ? worker::Mode::compare : worker::Mode::check;
-  job.worker.layout = store::layout_of(identity.layout).value_or(store::Layout::tree);
+  Result<StoredNames> stored = StoredNames::open(job.output_fd, *image);
+  if (!stored) return std::move(stored).failure();
+  job.worker.layout = stored->layout();
+  job.worker.pack = stored->packed();
 
   Summary summary;
   summary.workers = job.workers;
-  {
-    Progress progress(options.report.progress);
-    summary.report = supervisor::supervise(job, progress);
-  }
   supervisor::Report& report = summary.report;
+  Result<bool> whole = false;
+  if (stored->packed() && !options.content) {
+    whole = verify_shards(job, *stored, options, report);
+    if (!whole) return std::move(whole).failure();
+    if (!*whole) print_error("the shards do not hold what is listed; looking for each name");
+  }
+  if (!*whole) {
+    Progress progress(options.report.progress);
+    report = supervisor::supervise(job, progress);
+  }
   if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) {
     print_error(report.text);
     return summary;
   }
   const Figures& figures = report.figures;
-  {
+  summary.extra = 0;
+  if (!*whole) {
     const OwnWork counted(report);
-    Result<uint64_t> extra = count_extras(job, figures);
+    Result<uint64_t> extra = count_extras(job, *stored, figures);
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   }

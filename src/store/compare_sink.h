@@ -1,18 +1,17 @@
-// CompareSink: stands in for the file sink in `verify --content`. It compares each body with the
-// file on disk and stores nothing.
+// CompareSink: stands in for the sink in `verify --content`. It compares each body with what is
+// stored and stores nothing.
 #pragma once
 
-#include <string>
+#include <memory>
 
 #include "store/sink.h"
-#include "store/stored_files.h"
+#include "store/stored_bodies.h"
 
 namespace gigafetch::store {
 
 class CompareSink final : public Sink {
  public:
-  // `output_fd` is borrowed.
-  CompareSink(int output_fd, Layout layout);
+  explicit CompareSink(std::unique_ptr<StoredBodies> stored) : stored_(std::move(stored)) {}
 
   std::optional<FailureClass> refuses(std::string_view name) override;
   std::string_view refusal_text(FailureClass refusal) const override;
@@ -25,8 +24,7 @@ class CompareSink final : public Sink {
 
  private:
   class Comparer;
-  StoredFiles files_;
-  std::string path_;
+  std::unique_ptr<StoredBodies> stored_;
 };
 
 }  // namespace gigafetch::store

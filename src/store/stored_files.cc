@@ -13,12 +13,32 @@ constexpr size_t kBufferBytes = 64 * 1024;
 
 }  // namespace
 
+class StoredFiles::Reader final : public BodyReader {
+ public:
+  Reader(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  StoreStatus read(std::string_view& piece) override {
+    ssize_t got;
+    do {
+      got = ::read(fd_.get(), buffer_, sizeof buffer_);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return StoreStatus::of_errno(errno, "read", path_);
+    piece = {buffer_, static_cast<size_t>(got)};
+    return {};
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string path_;
+  char buffer_[kBufferBytes];
+};
+
 StoredFiles::StoredFiles(int output_fd, Layout layout, size_t cached_directories)
     : layout_(layout), directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
 
 StoreStatus StoredFiles::locate(std::string_view name, int& directory_fd) {
   if (const auto refused = path_of_name(layout_, name, path_)) {
-    return StoreStatus::file(*refused, std::string(refusal_text(layout_, *refused)));
+    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
   }
   const SplitPath parts = split_path(path_);
   file_.assign(parts.file);
@@ -48,6 +68,21 @@ StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   struct stat there;
   if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
   return StoreStatus::of_mode(there.st_mode, "read", path_);
+}
+
+std::optional<FailureClass> StoredFiles::refuses(std::string_view name) {
+  return path_of_name(layout_, name, path_);
+}
+
+std::string_view StoredFiles::refusal_text(FailureClass refusal) const {
+  return store::refusal_text(layout_, refusal);
+}
+
+StoreStatus StoredFiles::open(std::string_view name, std::unique_ptr<BodyReader>& reader) {
+  UniqueFd file_fd;
+  if (StoreStatus status = open(name, file_fd); !status.ok()) return status;
+  reader = std::make_unique<Reader>(std::move(file_fd), path_);
+  return {};
 }
 
 StoreStatus StoredFiles::hash(std::string_view name, uint64_t& bytes, Hash128& content,

@@ -1,4 +1,4 @@
-// StoredFiles: looks at what a FileSink has stored, without changing anything. Not thread-safe.
+// StoredFiles: what a FileSink has stored. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@
 #include "store/content_hash.h"
 #include "store/directory_cache.h"
 #include "store/layout.h"
-#include "store/status.h"
+#include "store/stored_bodies.h"
 
 namespace gigafetch::store {
 
-class StoredFiles {
+class StoredFiles final : public StoredBodies {
  public:
   // `output_fd` is borrowed and must stay open.
   StoredFiles(int output_fd, Layout layout, size_t cached_directories = 256);
@@ -26,16 +26,18 @@ class StoredFiles {
   // The same, and opens it for reading.
   StoreStatus open(std::string_view name, UniqueFd& file_fd);
 
-  // The same as check(), and reads it: its size and its content_hash.
-  // `on_read` is called now and then while it reads: a file may take long.
+  std::optional<FailureClass> refuses(std::string_view name) override;
+  std::string_view refusal_text(FailureClass refusal) const override;
+  StoreStatus open(std::string_view name, std::unique_ptr<BodyReader>& reader) override;
   StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
-                   const std::function<void()>& on_read = {});
+                   const std::function<void()>& on_read = {}) override;
 
   // The path of the last name given, relative to the output folder.
   const std::string& path() const { return path_; }
   Layout layout() const { return layout_; }
 
  private:
+  class Reader;
   StoreStatus locate(std::string_view name, int& directory_fd);
 
   Layout layout_;

@@ -15,7 +15,8 @@ namespace gigafetch::worker {
 enum class Mode : uint8_t {
   store,    // fetch each file into the sink
   compare,  // fetch each file and compare it with the one on disk
-  check,    // fetch nothing; see whether each file is on disk
+  check,    // fetch nothing; read each file from disk
+  count,    // fetch nothing and read nothing: whoever asks has read the files himself
 };
 
 struct Settings {

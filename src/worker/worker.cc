@@ -15,6 +15,8 @@
 #include "net/timer.h"
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
+#include "store/ledger.h"
+#include "store/packed_files.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -34,11 +36,28 @@ constexpr size_t kMaxStragglers = 64;
 constexpr uint32_t kMinPart = 16;
 constexpr uint32_t kPartShare = 8;
 
-std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& place) {
-  const int output_fd = place.output_fd;
-  if (settings.mode == Mode::compare) {
-    return std::make_unique<store::CompareSink>(output_fd, settings.layout);
+// What is stored already, for a verify.
+Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& settings,
+                                                         const Place& place) {
+  using Stored = std::unique_ptr<store::StoredBodies>;
+  if (!settings.pack) {
+    return Stored(std::make_unique<store::StoredFiles>(place.output_fd, settings.layout));
   }
+  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
+  if (!image) return std::move(image).failure();
+  if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
+  Result<store::PackedFiles> packed =
+      store::PackedFiles::open(place.output_fd, (*image)->state.shards(), settings.layout);
+  if (!packed) return std::move(packed).failure();
+  return Stored(std::make_unique<store::PackedFiles>(std::move(*packed)));
+}
+
+// Takes `stored` where it compares with it.
+std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& place,
+                                       std::unique_ptr<store::StoredBodies>& stored) {
+  const int output_fd = place.output_fd;
+  if (settings.mode == Mode::compare)
+    return std::make_unique<store::CompareSink>(std::move(stored));
   if (settings.pack) {
     store::TarSink::Options options;
     options.worker = place.index;
@@ -56,12 +75,14 @@ std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& pl
 
 class Worker final : private net::Stream::Handler, private Fetcher::Client {
  public:
-  Worker(const Settings& settings, const Place& place, std::unique_ptr<listing::Dialect> dialect)
+  // `stored` in Mode::check.
+  Worker(const Settings& settings, const Place& place, std::unique_ptr<listing::Dialect> dialect,
+         std::unique_ptr<store::Sink> sink, std::unique_ptr<store::StoredBodies> stored)
       : settings_(settings),
         place_(place),
         dialect_(std::move(dialect)),
-        sink_(make_sink(settings, place)),
-        stored_files_(place.output_fd, settings.layout),
+        sink_(std::move(sink)),
+        stored_(std::move(stored)),
         link_(loop_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
         pulse_timer_(loop_, [this] { send_pulse(); }),
@@ -155,6 +176,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (broken_) return;
     if (draining_) return report(batch);
     if (settings_.mode == Mode::check) return check(batch);
+    if (settings_.mode == Mode::count) return count(batch);
     fetcher_.add(batch);
   }
 
@@ -171,7 +193,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
       uint64_t bytes = 0;
       store::Hash128 content;
       const store::StoreStatus status =
-          stored_files_.hash(batch.name(i), bytes, content, [this] { stay_heard(); });
+          stored_->hash(batch.name(i), bytes, content, [this] { stay_heard(); });
       stay_heard();
       if (status.ok()) {
         batch.settle_stored(i, bytes, content);
@@ -181,6 +203,12 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
         return on_store_broken(status.text());
       }
     }
+    report(batch);
+  }
+
+  void count(Batch& batch) {
+    for (uint32_t i = 0; i < batch.count(); ++i)
+      batch.settle_stored(i, 0, {});
     report(batch);
   }
 
@@ -305,7 +333,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   net::Loop loop_;
   std::unique_ptr<listing::Dialect> dialect_;
   std::unique_ptr<store::Sink> sink_;
-  store::StoredFiles stored_files_;
+  std::unique_ptr<store::StoredBodies> stored_;
   net::Stream link_;
   wire::FrameReader reader_;
   std::string out_;
@@ -340,7 +368,17 @@ int run_worker(const Settings& settings, const Place& place) {
     log_error("{}", dialect.failure().text);
     return 1;
   }
-  Worker worker(settings, place, std::move(dialect).value());
+  std::unique_ptr<store::StoredBodies> stored;
+  if (settings.mode == Mode::check || settings.mode == Mode::compare) {
+    Result<std::unique_ptr<store::StoredBodies>> opened = open_stored(settings, place);
+    if (!opened) {
+      log_error("{}", opened.failure().text);
+      return 1;
+    }
+    stored = std::move(opened).value();
+  }
+  std::unique_ptr<store::Sink> sink = make_sink(settings, place, stored);
+  Worker worker(settings, place, std::move(dialect).value(), std::move(sink), std::move(stored));
   return worker.run();
 }
 

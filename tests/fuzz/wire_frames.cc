@@ -44,6 +44,8 @@ void check_message(MessageType type, std::string_view payload) {
       return check_same(parse_fatal(payload), payload);
     case MessageType::pace:
       return check_same(parse_pace(payload), payload);
+    case MessageType::shards:
+      return check_same(parse_shards(payload), payload);
     case MessageType::figures:
       return check_same(parse_figures(payload), payload);
     case MessageType::done:

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/temp_folder.h"
+#include "store/stored_files.h"
 
 namespace gigafetch::store {
 namespace {
@@ -49,7 +50,7 @@ TEST_CASE("a file that holds exactly the body is equal") {
   write_file(out / "empty", "");
   const std::string large = std::string(200'000, 'x') + "y";
   write_file(out / "large", large);
-  CompareSink sink(out.fd(), Layout::tree);
+  CompareSink sink(std::make_unique<StoredFiles>(out.fd(), Layout::tree));
   CHECK(compared(sink, "f", "body") == "ok");
   CHECK(compared(sink, "empty", "") == "ok");
   CHECK(compared(sink, "large", large) == "ok");
@@ -60,7 +61,7 @@ TEST_CASE("a file that is shorter, longer or other is different, and from where 
   const TempFolder out;
   write_file(out / "f", "body");
   write_file(out / "empty", "");
-  CompareSink sink(out.fd(), Layout::tree);
+  CompareSink sink(std::make_unique<StoredFiles>(out.fd(), Layout::tree));
   CHECK(compared(sink, "f", "body!") ==
         "different: 'f': it is shorter than the origin's from byte 4 on");
   CHECK(compared(sink, "f", "bod") ==
@@ -81,7 +82,7 @@ TEST_CASE("a difference far into a large file is found at its byte") {
     std::string stored = body;
     stored[at] = 'y';
     write_file(out / "f", stored);
-    CompareSink sink(out.fd(), Layout::tree);
+    CompareSink sink(std::make_unique<StoredFiles>(out.fd(), Layout::tree));
     CHECK(compared(sink, "f", body) ==
           "different: 'f': its bytes differ from byte " + std::to_string(at) + " on");
   }
@@ -92,7 +93,7 @@ TEST_CASE("a file that is not there, or no file, is told apart") {
   write_file(outside / "f", "body");
   fs::create_directory(out / "folder");
   fs::create_symlink(outside / "f", out / "link");
-  CompareSink sink(out.fd(), Layout::tree);
+  CompareSink sink(std::make_unique<StoredFiles>(out.fd(), Layout::tree));
   CHECK(compared(sink, "missing", "x").starts_with("missing: "));
   CHECK(compared(sink, "folder", "x").starts_with("name-conflict: "));
   CHECK(compared(sink, "link", "body").starts_with("unsafe-path: "));
@@ -102,7 +103,7 @@ TEST_CASE("a file that is not there, or no file, is told apart") {
 TEST_CASE("comparing refuses the names that storing refuses, and changes nothing") {
   const TempFolder out;
   write_file(out / "f", "body");
-  CompareSink sink(out.fd(), Layout::tree);
+  CompareSink sink(std::make_unique<StoredFiles>(out.fd(), Layout::tree));
   CHECK(sink.refuses("") == FailureClass::bad_name);
   CHECK(sink.refuses(std::string(256, 'a')) == FailureClass::name_too_long);
   CHECK_FALSE(sink.refuses("a").has_value());

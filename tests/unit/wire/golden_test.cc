@@ -90,6 +90,8 @@ Outcome outcome() {
       {14, FileFailure{FailureClass::stalled, 0, 6, "no byte came\nfor \xC3\xA4ges"}},
   };
   message.released = {{2, 3}, {11, 2}};
+  message.keeps_credit = true;
+  message.shards = {{0, 7, 0x9192939495969798, false}, {0, 0xA1A2A3A4, 0xB1, true}};
   return message;
 }
 
@@ -108,6 +110,9 @@ Pulse pulse() {
 }
 Pace pace() {
   return {6001, 1234.5, 6002};
+}
+Shards shards() {
+  return {7001};
 }
 Fatal fatal() {
   return {"cannot write 'x': No space left on device"};
@@ -173,6 +178,7 @@ const std::vector<Golden>& goldens() {
       {"wire-stop", empty_frame_of(MessageType::stop), MessageType::stop, {}},
       {"wire-pulse", frame_of(pulse()), MessageType::pulse, recode_with(parse_pulse)},
       {"wire-pace", frame_of(pace()), MessageType::pace, recode_with(parse_pace)},
+      {"wire-shards", frame_of(shards()), MessageType::shards, recode_with(parse_shards)},
       {"wire-fatal", frame_of(fatal()), MessageType::fatal, recode_with(parse_fatal)},
       {"wire-figures", frame_of(figures()), MessageType::figures, recode_with(parse_figures)},
       {"wire-done", frame_of(done()), MessageType::done, recode_with(parse_done)},
@@ -277,6 +283,14 @@ TEST_CASE("golden outcome") {
     CHECK(message.failures[i].file.text == want.failures[i].file.text);
   }
   CHECK(message.released == want.released);
+  CHECK(message.keeps_credit);
+  CHECK(message.shards == want.shards);
+}
+
+TEST_CASE("golden shards") {
+  const Result<Shards> got = parse_shards(payload_of("wire-shards"));
+  REQUIRE(got);
+  CHECK(got.value().first == shards().first);
 }
 
 TEST_CASE("golden outcome, all stored") {

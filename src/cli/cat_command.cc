@@ -1,0 +1,84 @@
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/escape.h"
+#include "base/io.h"
+#include "cli/commands.h"
+#include "cli/job.h"
+#include "cli/summary.h"
+#include "store/ledger.h"
+#include "store/output_folder.h"
+#include "store/packed_files.h"
+#include "store/state_folder.h"
+#include "store/stored_files.h"
+#include "supervisor/stop_signals.h"
+
+namespace gigafetch::cli {
+namespace {
+
+using Stored = std::unique_ptr<store::StoredBodies>;
+
+// Without the lock: a job that runs may be looked at.
+Result<store::LedgerImage> read_ledger(const CatOptions& options) {
+  Result<std::string> state_at = state_path(options.out, options.state);
+  if (!state_at) return std::move(state_at).failure();
+  Result<UniqueFd> state = store::open_existing_output_folder(*state_at);
+  if (!state) {
+    return error(ErrorCode::not_found,
+                 "'{}' has no state folder '{}'; was it filled by gigafetch, and with --state?",
+                 printable(options.out), printable(*state_at));
+  }
+  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state->get());
+  if (!image) return std::move(image).failure();
+  if (image->has_value()) return std::move(**image);
+  return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
+               printable(options.out));
+}
+
+Result<Stored> open_stored(int output_fd, const store::LedgerImage& image) {
+  const store::Layout layout =
+      store::layout_of(image.identity.layout).value_or(store::Layout::tree);
+  if (image.identity.sink != "tar") {
+    return Stored(std::make_unique<store::StoredFiles>(output_fd, layout));
+  }
+  Result<store::PackedFiles> packed =
+      store::PackedFiles::open(output_fd, image.state.shards(), layout);
+  if (!packed) return std::move(packed).failure();
+  return Stored(std::make_unique<store::PackedFiles>(std::move(*packed)));
+}
+
+Result<void> print(store::StoredBodies& stored, const std::string& name) {
+  std::unique_ptr<store::BodyReader> reader;
+  store::StoreStatus status = stored.open(name, reader);
+  std::string_view piece;
+  while (status.ok() && (status = reader->read(piece)).ok() && !piece.empty()) {
+    if (const int failed = write_all(STDOUT_FILENO, piece); failed != 0) {
+      return errno_error(failed, "cannot write to standard output");
+    }
+  }
+  if (status.ok()) return {};
+  return error(status.cause() == FailureClass::missing ? ErrorCode::not_found : ErrorCode::io, "{}",
+               status.text());
+}
+
+Result<void> cat(const CatOptions& options) {
+  Result<UniqueFd> output = store::open_existing_output_folder(options.out);
+  if (!output) return std::move(output).failure();
+  Result<store::LedgerImage> image = read_ledger(options);
+  if (!image) return std::move(image).failure();
+  Result<Stored> stored = open_stored(output->get(), *image);
+  if (!stored) return std::move(stored).failure();
+  return print(**stored, options.name);
+}
+
+}  // namespace
+
+ExitStatus cat_command(const CatOptions& options) {
+  init_log(LogLevel::warning, "gigafetch");
+  supervisor::exit_on_stop_signals();
+  const Result<void> printed = cat(options);
+  return printed ? ExitStatus::complete : finish(printed.failure());
+}
+
+}  // namespace gigafetch::cli

@@ -1,0 +1,39 @@
+// StoredNames: the names of what a job's sink has left on disk, files or shards.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "store/layout.h"
+#include "store/ledger.h"
+#include "store/packed_files.h"
+
+namespace gigafetch::cli {
+
+class StoredNames {
+ public:
+  // `output_fd` is borrowed and must stay open. Fails when a shard that is not finished is gone.
+  static Result<StoredNames> open(int output_fd, const store::LedgerImage& image);
+
+  // Calls `on_name` for each file, or member of a shard, that has a name, and `on_stranger` with
+  // the path of anything else. Leaves out shards that are damaged: what is in them is missing.
+  Result<void> walk(
+      const std::function<Result<void>(std::string_view path, const std::string& name)>& on_name,
+      const std::function<void(std::string_view path)>& on_stranger) const;
+
+  bool packed() const { return packed_; }
+  store::Layout layout() const { return layout_; }
+  const std::vector<store::CountedShard>& shards() const { return shards_; }
+
+ private:
+  int output_fd_ = -1;
+  store::Layout layout_ = store::Layout::tree;
+  bool packed_ = false;
+  std::vector<store::CountedShard> shards_;
+};
+
+}  // namespace gigafetch::cli

@@ -1,0 +1,225 @@
+#include "store/packed_files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/escape.h"
+#include "base/unique_fd.h"
+#include "store/content_hash.h"
+#include "store/directory_stream.h"
+
+namespace gigafetch::store {
+namespace {
+
+// A file's bytes in memory, as the kernel pages them in.
+class MappedFile {
+ public:
+  MappedFile(int folder_fd, const std::string& file) {
+    const UniqueFd fd(::openat(folder_fd, file.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat there;
+    if (!fd || ::fstat(fd.get(), &there) != 0 || there.st_size == 0) return;
+    const auto size = static_cast<size_t>(there.st_size);
+    void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+    if (at != MAP_FAILED) bytes_ = {static_cast<const char*>(at), size};
+  }
+  MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile() {
+    if (!bytes_.empty()) ::munmap(const_cast<char*>(bytes_.data()), bytes_.size());
+  }
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  std::string_view bytes_;
+};
+
+Result<uint64_t> size_of(int folder_fd, const std::string& file) {
+  struct stat there;
+  if (::fstatat(folder_fd, file.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno_error(errno, fmt::format("cannot examine the shard '{}'", file));
+  }
+  return static_cast<uint64_t>(there.st_size);
+}
+
+}  // namespace
+
+Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds& ends) {
+  const DirectoryStream folder =
+      open_stream(UniqueFd(::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  if (folder == nullptr) return errno_error(errno, "cannot list the output folder");
+  std::vector<CountedShard> shards;
+  size_t open_found = 0;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    const std::optional<ShardName> name = shard_of_file(entry->d_name);
+    if (!name) continue;
+    Result<uint64_t> size = size_of(output_fd, entry->d_name);
+    if (!size) return std::move(size).failure();
+    if (ends.is_finished(name->id)) {
+      shards.push_back({*name, *size});
+      continue;
+    }
+    const auto open = ends.open().find(name->id);
+    if (open == ends.open().end()) continue;
+    if (*size < open->second) {
+      return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
+                   entry->d_name, *size, open->second);
+    }
+    ++open_found;
+    shards.push_back({*name, open->second});
+  }
+  if (open_found < ends.open().size()) {
+    return error(ErrorCode::malformed, "a shard is gone in which files were stored");
+  }
+  std::sort(shards.begin(), shards.end(),
+            [](const CountedShard& a, const CountedShard& b) { return a.name.id < b.name.id; });
+  return shards;
+}
+
+struct PackedFiles::Shard {
+  CountedShard counted;
+  MappedFile index;
+  std::vector<IndexRun> runs;
+};
+
+PackedFiles::PackedFiles(int output_fd, Layout layout) : output_fd_(output_fd), layout_(layout) {}
+PackedFiles::PackedFiles(PackedFiles&&) noexcept = default;
+PackedFiles& PackedFiles::operator=(PackedFiles&&) noexcept = default;
+PackedFiles::~PackedFiles() = default;
+
+Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layout layout) {
+  Result<std::vector<CountedShard>> counted = counted_shards(output_fd, ends);
+  if (!counted) return std::move(counted).failure();
+  PackedFiles files(output_fd, layout);
+  for (const CountedShard& each : *counted) {
+    Shard shard{each, MappedFile(output_fd, index_file_of(each.name.id)), {}};
+    std::string_view rest = shard.index.bytes();
+    while (const std::optional<IndexRun> run = IndexRun::take(rest))
+      shard.runs.push_back(*run);
+    files.shards_.push_back(std::move(shard));
+  }
+  return files;
+}
+
+Result<std::optional<ShardReader>> PackedFiles::try_place(const Place& place,
+                                                          std::string_view path) {
+  const CountedShard& shard = shards_[place.shard].counted;
+  if (place.at.offset >= shard.end) return std::optional<ShardReader>();
+  Result<ShardReader> reader =
+      ShardReader::open(output_fd_, shard.name, place.at.offset, shard.end);
+  if (!reader) return std::move(reader).failure();
+  // What is no member there is an index that is wrong: it is not to be relied on.
+  if (!reader->skip(place.at.skip)) return std::optional<ShardReader>();
+  Result<std::optional<TarMember>> member = reader->next();
+  if (!member || !*member || (*member)->path != path) return std::optional<ShardReader>();
+  return std::optional<ShardReader>(std::move(*reader));
+}
+
+Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint64_t begin,
+                                                             uint64_t end, std::string_view path) {
+  Result<ShardReader> reader =
+      ShardReader::open(output_fd_, shards_[shard].counted.name, begin, end);
+  if (!reader) return std::move(reader).failure();
+  for (;;) {
+    Result<std::optional<TarMember>> member = reader->next();
+    if (!member) return std::move(member).failure();
+    if (!*member) return std::optional<ShardReader>();
+    if ((*member)->path == path) return std::optional<ShardReader>(std::move(*reader));
+  }
+}
+
+class PackedFiles::Reader final : public BodyReader {
+ public:
+  explicit Reader(ShardReader shard) : shard_(std::move(shard)) {}
+
+  StoreStatus read(std::string_view& piece) override {
+    Result<std::string_view> next = shard_.body();
+    if (!next) return unreadable(next.failure());
+    piece = *next;
+    return {};
+  }
+
+  // Of one file: the others can be read all the same.
+  static StoreStatus unreadable(const Error& why) {
+    return StoreStatus::file(FailureClass::different, why.text);
+  }
+
+ private:
+  ShardReader shard_;
+};
+
+std::optional<FailureClass> PackedFiles::refuses(std::string_view name) {
+  return path_of_name(layout_, name, path_, PathLimits::none);
+}
+
+std::string_view PackedFiles::refusal_text(FailureClass refusal) const {
+  return store::refusal_text(layout_, refusal);
+}
+
+StoreStatus PackedFiles::open(std::string_view name, std::unique_ptr<BodyReader>& reader) {
+  if (const auto refused = refuses(name)) {
+    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
+  }
+  Result<std::optional<ShardReader>> found = find(name);
+  if (!found) return Reader::unreadable(found.failure());
+  if (!*found) {
+    return StoreStatus::file(FailureClass::missing,
+                             fmt::format("'{}' is in no shard", printable(name)));
+  }
+  reader = std::make_unique<Reader>(std::move(**found));
+  return {};
+}
+
+StoreStatus PackedFiles::hash(std::string_view name, uint64_t& bytes, Hash128& content,
+                              const std::function<void()>& on_read) {
+  std::unique_ptr<BodyReader> reader;
+  if (StoreStatus status = open(name, reader); !status.ok()) return status;
+  ContentHasher hasher(name);
+  std::string_view piece;
+  bytes = 0;
+  do {
+    if (StoreStatus status = reader->read(piece); !status.ok()) return status;
+    hasher.update(piece);
+    bytes += piece.size();
+    if (on_read) on_read();
+  } while (!piece.empty());
+  content = hasher.value();
+  return {};
+}
+
+Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
+  std::string path;
+  if (path_of_name(layout_, name, path, PathLimits::none)) return std::optional<ShardReader>();
+  const uint32_t hash = index_hash(name);
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    for (const IndexRun& run : shards_[i].runs) {
+      for (const IndexRun::Place& at : run.find(hash)) {
+        Result<std::optional<ShardReader>> found = try_place({i, at}, path);
+        if (!found || *found) return found;
+      }
+    }
+  }
+  // What no good run covers.
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    uint64_t next = 0;
+    const auto look = [&](uint64_t end) -> Result<std::optional<ShardReader>> {
+      if (next >= end) return std::optional<ShardReader>();
+      return look_through(i, next, end, path);
+    };
+    const uint64_t shard_end = shards_[i].counted.end;
+    for (const IndexRun& run : shards_[i].runs) {
+      if (run.begin() < next || run.end() > shard_end || !run.intact()) continue;
+      Result<std::optional<ShardReader>> found = look(run.begin());
+      if (!found || *found) return found;
+      next = run.end();
+    }
+    Result<std::optional<ShardReader>> found = look(shard_end);
+    if (!found || *found) return found;
+  }
+  return std::optional<ShardReader>();
+}
+
+}  // namespace gigafetch::store

@@ -1,0 +1,71 @@
+// PackedFiles: what a TarSink has stored. Not thread-safe.
+//
+// The indexes say where a name may stand; the member that stands there says whether it does. What
+// no index covers (the last files of a process that died), or one that is damaged does, is read
+// through.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/layout.h"
+#include "store/set_hash.h"
+#include "store/shard_ends.h"
+#include "store/shard_index.h"
+#include "store/shard_reader.h"
+#include "store/stored_bodies.h"
+
+namespace gigafetch::store {
+
+// A shard as it is on disk, as far as it counts.
+struct CountedShard {
+  ShardName name;
+  uint64_t end = 0;  // bytes
+};
+
+// The shards in the folder of which something is committed, by worker and number. Fails when one
+// that is not finished is gone or too short; of the finished ones those that are there are given.
+Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds& ends);
+
+class PackedFiles final : public StoredBodies {
+ public:
+  // `output_fd` is borrowed and must stay open.
+  static Result<PackedFiles> open(int output_fd, const ShardEnds& ends, Layout layout);
+  PackedFiles(PackedFiles&&) noexcept;
+  PackedFiles& operator=(PackedFiles&&) noexcept;
+  ~PackedFiles() override;
+
+  std::optional<FailureClass> refuses(std::string_view name) override;
+  std::string_view refusal_text(FailureClass refusal) const override;
+  StoreStatus open(std::string_view name, std::unique_ptr<BodyReader>& reader) override;
+  StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
+                   const std::function<void()>& on_read) override;
+
+  // A reader that stands at the body of the name's member; nullopt when there is none.
+  Result<std::optional<ShardReader>> find(std::string_view name);
+
+ private:
+  class Reader;
+  struct Shard;
+  // Where a member is said to be, and where one of the name is.
+  struct Place {
+    size_t shard = 0;
+    IndexRun::Place at;
+  };
+
+  PackedFiles(int output_fd, Layout layout);
+  Result<std::optional<ShardReader>> try_place(const Place& place, std::string_view path);
+  Result<std::optional<ShardReader>> look_through(size_t shard, uint64_t begin, uint64_t end,
+                                                  std::string_view path);
+
+  int output_fd_;
+  Layout layout_;
+  std::vector<Shard> shards_;
+  std::string path_;  // of the last name mapped
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,65 @@
+// ShardReader: the members of a shard, one after the other, compressed or not. Bounded memory.
+#pragma once
+
+#include <zstd.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "store/shard_name.h"
+#include "store/tar_format.h"
+
+namespace gigafetch::store {
+
+class ShardReader {
+ public:
+  // Reads the shard's bytes from `begin`, where a member (of a compressed one, a frame) begins, to
+  // `end` or the file's end. `output_fd` is borrowed for the call.
+  static Result<ShardReader> open(int output_fd, const ShardName& name, uint64_t begin,
+                                  uint64_t end);
+
+  // Leaves out so many bytes of the archive.
+  Result<void> skip(uint64_t bytes);
+
+  // The next member, whatever is left of the last one; nullopt behind the last one of all. Fails
+  // (malformed, with the place) when the bytes are no archive.
+  Result<std::optional<TarMember>> next();
+  // The next piece of the member's body; empty at its end. Valid until the next call.
+  Result<std::string_view> body();
+
+  const ShardName& name() const { return name_; }
+
+ private:
+  struct Free {
+    void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+  };
+
+  ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t end);
+  Error broken(std::string_view how) const;
+  std::string_view view() const { return {buffer_.get() + begin_, end_ - begin_}; }
+  // Makes more of the archive available; false at its end.
+  Result<bool> fill();
+  Result<size_t> read(char* to, size_t room);
+  Result<size_t> decompress(char* to, size_t room);
+
+  ShardName name_;
+  UniqueFd fd_;
+  uint64_t at_;    // in the file, of what is read next
+  uint64_t last_;  // where to stop
+  std::unique_ptr<ZSTD_DCtx, Free> decompressor_;
+  size_t read_bytes_;               // to be asked for at once: little at first, for one small file
+  std::unique_ptr<char[]> packed_;  // read, and not yet decompressed
+  size_t packed_begin_ = 0, packed_end_ = 0;
+  bool in_frame_ = false;
+  std::unique_ptr<char[]> buffer_;  // of the archive
+  size_t begin_ = 0, end_ = 0;
+  uint64_t body_left_ = 0;
+  size_t padding_ = 0;  // behind the body
+};
+
+}  // namespace gigafetch::store

@@ -1,0 +1,42 @@
+// StoredBodies: what a sink has stored, to be read again by name. Nothing is changed. Not
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "store/set_hash.h"
+#include "store/status.h"
+
+namespace gigafetch::store {
+
+// One stored file, from its beginning.
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+  // Sets `piece` to what comes next, valid until the next call; empty at the end.
+  virtual StoreStatus read(std::string_view& piece) = 0;
+};
+
+class StoredBodies {
+ public:
+  virtual ~StoredBodies() = default;
+
+  // The refusal of a name that the sink never stores.
+  virtual std::optional<FailureClass> refuses(std::string_view name) = 0;
+  virtual std::string_view refusal_text(FailureClass refusal) const = 0;
+
+  // `reader` is set when the status is ok; it must not outlive this. Kind::file when there is no
+  // such file (missing), or something else stands in its place.
+  virtual StoreStatus open(std::string_view name, std::unique_ptr<BodyReader>& reader) = 0;
+
+  // Reads the file: its size and its content_hash. `on_read` is called now and then meanwhile: it
+  // may take long.
+  virtual StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
+                           const std::function<void()>& on_read) = 0;
+};
+
+}  // namespace gigafetch::store
