@@ -104,30 +104,26 @@ TarHeaders::TarHeaders(uint64_t mtime) : plain_{} {
   std::memcpy(&plain_[kMagic], kUstar.data(), kUstar.size());
   extension_ = plain_;
   extension_[kType] = kExtended;
-  std::memcpy(&extension_[kName], kExtendedName.data(), kExtendedName.size());
   sum_ = sum_of(plain_.data(), kTarBlock);
   extension_sum_ = sum_of(extension_.data(), kTarBlock);
 }
 
-void TarHeaders::set_size(Block& block, uint64_t size, uint32_t& sum) {
-  put_octal(&block[kSize], size, kOctalDigits);
-  sum += sum_of(&block[kSize], kOctalDigits);
-}
-
-void TarHeaders::set_checksum(Block& block, uint32_t sum) {
-  put_octal(&block[kChecksum], sum, 6);
-  block[kChecksum + 6] = '\0';
+// Appends `block`, which has none of name, size and checksum, with them filled in.
+void TarHeaders::append_filled(std::string& out, const Block& block, uint32_t sum,
+                               std::string_view name, uint64_t size) {
+  const size_t begin = out.size();
+  out.append(block.data(), block.size());
+  char* const at = out.data() + begin;
+  std::memcpy(at + kName, name.data(), name.size());
+  put_octal(at + kSize, size, kOctalDigits);
+  sum += sum_of(name.data(), name.size()) + sum_of(at + kSize, kOctalDigits);
+  put_octal(at + kChecksum, sum, 6);
+  at[kChecksum + 6] = '\0';
 }
 
 // What does not fit its field is cut: the extended header has it whole.
 void TarHeaders::append_block(std::string& out, std::string_view path, uint64_t size) const {
-  Block block = plain_;
-  const size_t length = std::min(path.size(), kNameBytes);
-  std::memcpy(&block[kName], path.data(), length);
-  uint32_t sum = sum_ + sum_of(path.data(), length);
-  set_size(block, std::min(size, kMaxOctal), sum);
-  set_checksum(block, sum);
-  out.append(block.data(), block.size());
+  append_filled(out, plain_, sum_, path.substr(0, kNameBytes), std::min(size, kMaxOctal));
 }
 
 void TarHeaders::append(std::string& out, std::string_view path, uint64_t size) const {
@@ -138,11 +134,7 @@ void TarHeaders::append(std::string& out, std::string_view path, uint64_t size) 
 void TarHeaders::append_extended(std::string& out, std::string_view path, uint64_t size) const {
   const std::string records =
       pax_record("path", path) + pax_record("size", fmt::format("{:0{}}", size, kFixedSizeDigits));
-  Block block = extension_;
-  uint32_t sum = extension_sum_;
-  set_size(block, records.size(), sum);
-  set_checksum(block, sum);
-  out.append(block.data(), block.size());
+  append_filled(out, extension_, extension_sum_, kExtendedName, records.size());
   out += records;
   out.append(tar_padding(records.size()), '\0');
   append_block(out, path, size);

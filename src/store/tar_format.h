@@ -36,8 +36,8 @@ class TarHeaders {
 
  private:
   using Block = std::array<char, kTarBlock>;
-  static void set_size(Block& block, uint64_t size, uint32_t& sum);
-  static void set_checksum(Block& block, uint32_t sum);
+  static void append_filled(std::string& out, const Block& block, uint32_t sum,
+                            std::string_view name, uint64_t size);
   void append_block(std::string& out, std::string_view path, uint64_t size) const;
 
   Block plain_;      // a regular file without path, size and checksum
