@@ -144,7 +144,7 @@ class Coordinator final : private Lister::Client,
                    "the ledger and its record of failed files do not agree; "
                    "--restart forgets the job");
     }
-    plan_.add_page(number, names, page.settled.gaps(names.count()));
+    plan_.add_page(number, std::move(names), page.settled.gaps(page.facts.names));
     return {};
   }
 
@@ -352,7 +352,7 @@ class Coordinator final : private Lister::Client,
     } else {
       log_too_long(facts);
       const uint64_t number = books_->add_page(facts, intake_.names());
-      if (facts.names > 0) plan_.add_page(number, intake_.names(), {{0, facts.names}});
+      if (facts.names > 0) plan_.add_page(number, intake_.take_names(), {{0, facts.names}});
     }
     if (state().frontier().ended || intake_.limit_reached()) listing_over_ = true;
   }
@@ -363,7 +363,7 @@ class Coordinator final : private Lister::Client,
     const store::OpenPage& open = state().open().at(number);
     const store::PageFacts& was = open.facts;
     if (facts.names_hash == was.names_hash && facts.names == was.names) {
-      return plan_.add_page(number, intake_.names(), open.settled.gaps(facts.names));
+      return plan_.add_page(number, intake_.take_names(), open.settled.gaps(facts.names));
     }
     const bool leads_elsewhere = facts.next != was.next || facts.marker != was.marker;
     const bool has_failures = open.failed + open.rejected + was.rejected > 0;
@@ -374,7 +374,7 @@ class Coordinator final : private Lister::Client,
     }
     log_too_long(facts);
     const uint64_t new_number = books_->ledger()->replace_page(number, facts);
-    if (facts.names > 0) plan_.add_page(new_number, intake_.names(), {{0, facts.names}});
+    if (facts.names > 0) plan_.add_page(new_number, intake_.take_names(), {{0, facts.names}});
   }
 
   void release_hold(bool visit) {

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace gigafetch::coordinator {
 namespace {
@@ -19,10 +20,12 @@ void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
   left_ = limit;
   skipped_.clear();
   names_.clear();
+  // A page is likely to be about as long as the last one.
+  names_.reserve(page_bytes_ + page_bytes_ / 8);
   listed_ = duplicates_ = filtered_ = 0;
   too_long_.clear();
-  if (slots_.empty()) slots_.resize(kFirstSlots);
-  std::fill(slots_.begin(), slots_.end(), Slot{});
+  last_ = 0;
+  by_bytes_ = by_length_ = true;
 }
 
 bool PageIntake::on_name(std::string_view name) {
@@ -35,7 +38,7 @@ bool PageIntake::on_name(std::string_view name) {
   if (skip_ > 0) {
     --skip_;
     // Remembered, for a second mention of it behind the skipped ones is a duplicate.
-    if (name.size() <= kMaxNameBytes && !seen_before(name)) skipped_.append(name);
+    if (name.size() <= kMaxNameBytes && !seen_before(name)) remember(skipped_, name);
     return true;
   }
   --left_;
@@ -45,13 +48,23 @@ bool PageIntake::on_name(std::string_view name) {
   } else if (seen_before(name)) {
     ++duplicates_;
   } else {
-    names_.append(name);
+    remember(names_, name);
   }
   return left_ > 0;
 }
 
+NameList PageIntake::take_names() {
+  page_bytes_ = names_.bytes().size();
+  NameList taken = std::exchange(names_, {});
+  taken.trim();
+  return taken;
+}
+
 bool PageIntake::passes_filter(std::string_view name) {
-  if (filter_.include.empty() && filter_.exclude.empty()) return true;
+  return (filter_.include.empty() && filter_.exclude.empty()) || matches_filter(name);
+}
+
+bool PageIntake::matches_filter(std::string_view name) {
   c_name_.assign(name);
   const auto matches = [&](const std::string& glob) {
     return ::fnmatch(glob.c_str(), c_name_.c_str(), 0) == 0;
@@ -62,27 +75,57 @@ bool PageIntake::passes_filter(std::string_view name) {
 }
 
 // Offsets count through the skipped names, then the others.
-std::string_view PageIntake::name_at(uint32_t offset) const {
-  const std::string& skipped = skipped_.bytes();
-  const std::string_view rest =
-      offset < skipped.size() ? std::string_view(skipped).substr(offset)
-                              : std::string_view(names_.bytes()).substr(offset - skipped.size());
-  return NameCursor(rest).name();
+std::string_view PageIntake::name_at(size_t offset) const {
+  const size_t skipped = skipped_.bytes().size();
+  const std::string& bytes = offset < skipped ? skipped_.bytes() : names_.bytes();
+  return NameCursor(std::string_view(bytes).substr(offset < skipped ? offset : offset - skipped))
+      .name();
 }
 
-// Looks the name up, and notes that it will be appended next when it is new.
+void PageIntake::remember(NameList& list, std::string_view name) {
+  last_ = end_offset();
+  list.append(name);
+}
+
 bool PageIntake::seen_before(std::string_view name) {
+  if (end_offset() == 0) return false;
+  if (by_bytes_ || by_length_) {
+    const std::string_view last = name_at(last_);
+    const int order = last.compare(name);
+    if (order == 0) return true;
+    by_bytes_ = by_bytes_ && order < 0;
+    by_length_ = by_length_ && (last.size() != name.size() ? last.size() < name.size() : order < 0);
+    if (by_bytes_ || by_length_) return false;
+    index_all();
+  }
+  return !index(name, end_offset());
+}
+
+// The names so far, which have stood in order.
+void PageIntake::index_all() {
+  if (slots_.empty()) slots_.resize(kFirstSlots);
+  std::fill(slots_.begin(), slots_.end(), Slot{});
+  size_t offset = 0;
+  for (const NameList* list : {&skipped_, &names_}) {
+    for (NameCursor cursor(list->bytes()); !cursor.done(); cursor.next()) {
+      index(cursor.name(), offset);
+      offset += NameCursor::kLengthBytes + cursor.name().size();
+    }
+  }
+}
+
+// Notes that `name` stands at `offset`; false when it is there already.
+bool PageIntake::index(std::string_view name, size_t offset) {
   if ((skipped_.count() + names_.count() + 1ull) * 2 > slots_.size()) grow();
   const auto hash = static_cast<uint32_t>(XXH3_64bits(name.data(), name.size()));
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash & mask;; at = (at + 1) & mask) {
     Slot& slot = slots_[at];
     if (slot.offset_plus_one == 0) {
-      const size_t offset = skipped_.bytes().size() + names_.bytes().size();
       slot = Slot{hash, static_cast<uint32_t>(offset) + 1};
-      return false;
+      return true;
     }
-    if (slot.hash == hash && name_at(slot.offset_plus_one - 1) == name) return true;
+    if (slot.hash == hash && name_at(slot.offset_plus_one - 1) == name) return false;
   }
 }
 

@@ -1,7 +1,8 @@
 // PageIntake: a page's names as listed become the names to fetch: filtered, counted, each once.
 //
 // Duplicates are found exactly within a page; across pages they would need memory for every name,
-// and the second file is stored over the first.
+// and the second file is stored over the first. Names in ascending order, as most services list
+// them, are compared with the one before alone; only where the order breaks are they hashed.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,9 @@ class PageIntake final : public listing::NameReceiver {
 
   // Of the page under way:
   const NameList& names() const { return names_; }  // to fetch
-  uint64_t listed() const { return listed_; }       // of all kinds, without the filtered
+  // The same, and leaves none behind.
+  NameList take_names();
+  uint64_t listed() const { return listed_; }  // of all kinds, without the filtered
   uint64_t duplicates() const { return duplicates_; }
   uint64_t filtered() const { return filtered_; }
   // Names over kMaxNameBytes: rejected, and too long for a batch.
@@ -53,8 +56,13 @@ class PageIntake final : public listing::NameReceiver {
   };
 
   bool passes_filter(std::string_view name);
+  bool matches_filter(std::string_view name);
   bool seen_before(std::string_view name);
-  std::string_view name_at(uint32_t offset) const;
+  void remember(NameList& list, std::string_view name);
+  std::string_view name_at(size_t offset) const;
+  size_t end_offset() const { return skipped_.bytes().size() + names_.bytes().size(); }
+  void index_all();
+  bool index(std::string_view name, size_t offset);
   void grow();
 
   const Filter& filter_;
@@ -62,7 +70,11 @@ class PageIntake final : public listing::NameReceiver {
   uint64_t left_ = 0;
   NameList skipped_;
   NameList names_;
-  std::vector<Slot> slots_;
+  size_t page_bytes_ = 0;    // of the names last taken
+  size_t last_ = 0;          // offset of the last name remembered
+  bool by_bytes_ = true;     // they ascend, compared byte by byte
+  bool by_length_ = true;    // they ascend, compared by length, then byte by byte
+  std::vector<Slot> slots_;  // filled once they do neither
   uint64_t listed_ = 0;
   uint64_t duplicates_ = 0;
   uint64_t filtered_ = 0;
