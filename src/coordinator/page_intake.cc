@@ -8,10 +8,27 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/byte_order.h"
+
 namespace gigafetch::coordinator {
 namespace {
 
 constexpr size_t kFirstSlots = 4096;  // a power of two
+
+uint64_t big_endian(const char* from) {
+  return __builtin_bswap64(get_le<uint64_t>(from));
+}
+
+// As std::string_view::compare; quicker for names that begin alike, as neighbours on a page do.
+int compare(std::string_view a, std::string_view b) {
+  const size_t common = std::min(a.size(), b.size());
+  size_t at = 0;
+  for (; at + sizeof(uint64_t) <= common; at += sizeof(uint64_t)) {
+    const uint64_t left = big_endian(a.data() + at), right = big_endian(b.data() + at);
+    if (left != right) return left < right ? -1 : 1;
+  }
+  return a.substr(at).compare(b.substr(at));
+}
 
 }  // namespace
 
@@ -24,7 +41,7 @@ void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
   names_.reserve(page_bytes_ + page_bytes_ / 8);
   listed_ = duplicates_ = filtered_ = 0;
   too_long_.clear();
-  last_ = 0;
+  last_ = {};
   by_bytes_ = by_length_ = true;
 }
 
@@ -83,18 +100,18 @@ std::string_view PageIntake::name_at(size_t offset) const {
 }
 
 void PageIntake::remember(NameList& list, std::string_view name) {
-  last_ = end_offset();
   list.append(name);
+  last_ = std::string_view(list.bytes()).substr(list.bytes().size() - name.size());
 }
 
 bool PageIntake::seen_before(std::string_view name) {
   if (end_offset() == 0) return false;
   if (by_bytes_ || by_length_) {
-    const std::string_view last = name_at(last_);
-    const int order = last.compare(name);
+    const int order = compare(last_, name);
     if (order == 0) return true;
     by_bytes_ = by_bytes_ && order < 0;
-    by_length_ = by_length_ && (last.size() != name.size() ? last.size() < name.size() : order < 0);
+    by_length_ =
+        by_length_ && (last_.size() != name.size() ? last_.size() < name.size() : order < 0);
     if (by_bytes_ || by_length_) return false;
     index_all();
   }

@@ -71,7 +71,7 @@ class PageIntake final : public listing::NameReceiver {
   NameList skipped_;
   NameList names_;
   size_t page_bytes_ = 0;    // of the names last taken
-  size_t last_ = 0;          // offset of the last name remembered
+  std::string_view last_;    // name remembered, where its list has it
   bool by_bytes_ = true;     // they ascend, compared byte by byte
   bool by_length_ = true;    // they ascend, compared by length, then byte by byte
   std::vector<Slot> slots_;  // filled once they do neither
