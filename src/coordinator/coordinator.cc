@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "base/exit_status.h"
 #include "base/log.h"
@@ -77,6 +79,12 @@ class Coordinator final : private Lister::Client,
   }
 
  private:
+  // What a worker holds while names are handed out.
+  struct Load {
+    WorkerLink* link;
+    size_t leases;
+  };
+
   static Plan::Limits plan_limits(const Settings& settings) {
     Plan::Limits limits;
     limits.workers = settings.workers;
@@ -433,6 +441,12 @@ class Coordinator final : private Lister::Client,
     } else if (!write_timer_.active()) {
       write_timer_.start(kWritePeriod);
     }
+    settled_ = true;
+  }
+
+  // Once for all outcomes of a read: the batches for them are one write.
+  void on_read_end() override {
+    if (!std::exchange(settled_, false)) return;
     dispatch();
     check_finished();
   }
@@ -485,26 +499,33 @@ class Coordinator final : private Lister::Client,
   }
 
   // Who holds least gets the next names, but not those that it gave up waiting for itself.
-  WorkerLink* next_worker() const {
-    const std::vector<WorkerLink*> links = workforce_.links();
-    WorkerLink* least = nullptr;
-    for (WorkerLink* link : links) {
-      if (links.size() > 1 && plan_.next_is_from(link->holder())) continue;
-      if (least == nullptr || plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
-        least = link;
-      }
+  Load* next_worker() {
+    Load* least = nullptr;
+    for (Load& load : loads_) {
+      if (loads_.size() > 1 && plan_.next_is_from(load.link->holder())) continue;
+      if (least == nullptr || load.leases < least->leases) least = &load;
     }
     return least;
   }
 
-  void dispatch() {
-    while (!draining_ && !finished_ && !holding_ && plan_.has_queued()) {
-      WorkerLink* const worker = next_worker();
-      if (worker == nullptr) break;
-      const std::optional<wire::BatchView> batch = plan_.next(worker->holder());
+  void hand_out() {
+    loads_.clear();
+    for (WorkerLink* link : workforce_.links())
+      loads_.push_back({link, plan_.leases_of(link->holder())});
+    while (plan_.has_queued()) {
+      Load* const load = next_worker();
+      if (load == nullptr) break;
+      const std::optional<wire::BatchView> batch = plan_.next(load->link->holder());
       if (!batch) break;
-      worker->send(*batch);
+      load->link->queue(*batch);
+      ++load->leases;
     }
+    for (const Load& load : loads_)
+      load.link->flush();
+  }
+
+  void dispatch() {
+    if (!draining_ && !finished_ && !holding_ && plan_.has_queued()) hand_out();
     update_wait_meter();
     if (wants_page() && !draining_ && !finished_) lister_.want_more();
   }
@@ -512,7 +533,7 @@ class Coordinator final : private Lister::Client,
   void update_wait_meter() {
     uint32_t waiting = 0;
     if (!plan_.listing_ended() && !plan_.has_queued() && !finished_) {
-      const std::vector<WorkerLink*> links = workforce_.links();
+      const std::vector<WorkerLink*>& links = workforce_.links();
       const auto busy = std::count_if(links.begin(), links.end(), [&](const WorkerLink* link) {
         return plan_.leases_of(link->holder()) > 0;
       });
@@ -528,6 +549,7 @@ class Coordinator final : private Lister::Client,
   std::unique_ptr<Books> books_;
   std::optional<GroupCommit> commit_;  // not in a verify
   Plan plan_;
+  std::vector<Load> loads_;
   PageIntake intake_;
   KnownPages known_;
   FailingAnswers failing_;
@@ -536,6 +558,7 @@ class Coordinator final : private Lister::Client,
   uint32_t unwritten_ = 0;         // outcomes since the books were written
   uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
   std::deque<uint64_t> visits_;    // numbers of the pages that the lister visits again
+  bool settled_ = false;           // an outcome has been taken since the last dispatch
   bool listing_over_ = false;      // no page behind the frontier is wanted
   bool holding_ = false;           // nothing is handed out yet
   bool relist_wanted_ = false;
