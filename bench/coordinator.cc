@@ -1,14 +1,15 @@
 // What the coordinator costs a name, from page bytes to batch frame to STORED.
 //
-//     coordinator FOLDER [--names N] [--page N] [--batch N] [--workers N] [--rounds N] [--json]
+//     coordinator FOLDER [--names N] [--page N] [--batch N] [--workers N] [--rounds N] [--shuffled]
+//                 [--json]
 //
 // Runs the real coordinator as the supervisor does: in a process of its own, with its ledger in
 // FOLDER (an empty one a round, made and removed here), its lister on a TCP connection and its
 // workers on the Unix socket. The origin sends pages that were made before; the workers answer
 // each batch at once with all of it stored. They are other processes, on another processor where
 // there is one: what is printed is the CPU time of the coordinator's process alone, the kernel's
-// part of it included. The names are those of the embedded origin. One line a round, the median
-// last.
+// part of it included. The names are those of the embedded origin, in their order or, within a
+// page, in none. One line a round, the median last.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <netinet/in.h>
@@ -26,10 +27,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/exit_status.h"
+#include "base/random.h"
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
 #include "coordinator/coordinator.h"
@@ -55,6 +59,7 @@ struct Options {
   uint32_t batch = 1000;
   uint32_t workers = 16;
   uint64_t rounds = 5;
+  bool shuffled = false;
   bool json = false;
 };
 
@@ -147,16 +152,23 @@ class Origin {
     uint64_t bytes = 0;
     for (uint64_t at = 0; at < pages && bytes < kPagesBytes; ++at) {
       std::string page = "{\"FileNames\":[";
-      const uint64_t end = std::min(options_.names, (at + 1) * options_.page);
-      for (uint64_t i = at * options_.page; i < end; ++i) {
-        page += i == at * options_.page ? "\"" : ",\"";
-        catalogue.append_name(page, i);
+      for (const uint64_t index : indexes_of(at * options_.page)) {
+        page += page.back() == '[' ? "\"" : ",\"";
+        catalogue.append_name(page, index);
         page += '"';
       }
       page += ']';
       bytes += page.size();
       pages_.push_back(std::move(page));
     }
+  }
+  std::vector<uint64_t> indexes_of(uint64_t begin) const {
+    std::vector<uint64_t> indexes(std::min(options_.page, options_.names - begin));
+    std::iota(indexes.begin(), indexes.end(), begin);
+    Random random(begin);
+    for (size_t i = indexes.size(); options_.shuffled && i > 1; --i)
+      std::swap(indexes[i - 1], indexes[random.below(i)]);
+    return indexes;
   }
   static uint64_t index_in(std::string_view request) {
     const size_t at = request.find("next-marker=n");
@@ -338,7 +350,9 @@ Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    if (argument == "--json") {
+    if (argument == "--shuffled") {
+      options.shuffled = true;
+    } else if (argument == "--json") {
       options.json = true;
     } else if (!argument.starts_with("--")) {
       options.folder = argument;
@@ -354,7 +368,7 @@ Options parse(int argc, char** argv) {
   }
   if (options.folder.empty()) {
     die("usage: coordinator FOLDER [--names N] [--page N] [--batch N] [--workers N] [--rounds N] "
-        "[--json]");
+        "[--shuffled] [--json]");
   }
   return options;
 }
