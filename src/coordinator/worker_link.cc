@@ -4,6 +4,12 @@
 #include <unistd.h>
 
 namespace gigafetch::coordinator {
+namespace {
+
+// So much is gathered for one write. Batches of usual names are some 25 KB.
+constexpr size_t kWriteBytes = 128 * 1024;
+
+}  // namespace
 
 bool WorkerLink::is_peer(pid_t pid) const {
   ucred peer{};
@@ -15,6 +21,11 @@ bool WorkerLink::is_peer(pid_t pid) const {
 void WorkerLink::send_empty(wire::MessageType type) {
   wire::append_empty(out_, type);
   flush();
+}
+
+void WorkerLink::queue(const wire::BatchView& batch) {
+  wire::append(out_, batch);
+  if (out_.size() >= kWriteBytes) flush();
 }
 
 void WorkerLink::flush() {

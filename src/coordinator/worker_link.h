@@ -42,8 +42,9 @@ class WorkerLink final : private net::Stream::Handler {
     wire::append(out_, message);
     flush();
   }
-  // Has it sent with the next message or flush: several batches are one write.
-  void queue(const wire::BatchView& batch) { wire::append(out_, batch); }
+  // Has it sent with the next message or flush, or once enough has gathered: so several batches are
+  // one write.
+  void queue(const wire::BatchView& batch);
   void flush();
   void send_empty(wire::MessageType type);
 
