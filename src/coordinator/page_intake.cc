@@ -47,25 +47,27 @@ void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
 
 bool PageIntake::on_name(std::string_view name) {
   if (left_ == 0) return false;
-  if (!passes_filter(name)) {
+  const bool skipped = skip_ > 0;
+  if (filtering_ && !passes_filter(name)) {
     // Among the skipped names they were counted with these.
-    if (skip_ == 0) ++filtered_;
+    if (!skipped) ++filtered_;
     return true;
   }
-  if (skip_ > 0) {
+  if (skipped) {
     --skip_;
-    // Remembered, for a second mention of it behind the skipped ones is a duplicate.
-    if (name.size() <= kMaxNameBytes && !seen_before(name)) remember(skipped_, name);
-    return true;
-  }
-  --left_;
-  ++listed_;
-  if (name.size() > kMaxNameBytes) {
-    if (!too_long_.emplace(name).second) ++duplicates_;
-  } else if (seen_before(name)) {
-    ++duplicates_;
   } else {
-    remember(names_, name);
+    --left_;
+    ++listed_;
+  }
+  if (name.size() > kMaxNameBytes) {
+    if (!skipped && !too_long_.emplace(name).second) ++duplicates_;
+  } else if (seen_before(name)) {
+    if (!skipped) ++duplicates_;
+  } else {
+    // A skipped one too, for a second mention of it behind the skipped ones is a duplicate.
+    NameList& list = skipped ? skipped_ : names_;
+    list.append(name);
+    last_ = std::string_view(list.bytes()).substr(list.bytes().size() - name.size());
   }
   return left_ > 0;
 }
@@ -78,10 +80,6 @@ NameList PageIntake::take_names() {
 }
 
 bool PageIntake::passes_filter(std::string_view name) {
-  return (filter_.include.empty() && filter_.exclude.empty()) || matches_filter(name);
-}
-
-bool PageIntake::matches_filter(std::string_view name) {
   c_name_.assign(name);
   const auto matches = [&](const std::string& glob) {
     return ::fnmatch(glob.c_str(), c_name_.c_str(), 0) == 0;
@@ -97,11 +95,6 @@ std::string_view PageIntake::name_at(size_t offset) const {
   const std::string& bytes = offset < skipped ? skipped_.bytes() : names_.bytes();
   return NameCursor(std::string_view(bytes).substr(offset < skipped ? offset : offset - skipped))
       .name();
-}
-
-void PageIntake::remember(NameList& list, std::string_view name) {
-  list.append(name);
-  last_ = std::string_view(list.bytes()).substr(list.bytes().size() - name.size());
 }
 
 bool PageIntake::seen_before(std::string_view name) {

@@ -21,7 +21,8 @@ namespace gigafetch::coordinator {
 class PageIntake final : public listing::NameReceiver {
  public:
   // `filter` must outlive the intake.
-  explicit PageIntake(const Filter& filter) : filter_(filter) {}
+  explicit PageIntake(const Filter& filter)
+      : filter_(filter), filtering_(!filter.include.empty() || !filter.exclude.empty()) {}
 
   // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier
   // run has listed, and no more than `limit` are listed behind them.
@@ -56,9 +57,7 @@ class PageIntake final : public listing::NameReceiver {
   };
 
   bool passes_filter(std::string_view name);
-  bool matches_filter(std::string_view name);
   bool seen_before(std::string_view name);
-  void remember(NameList& list, std::string_view name);
   std::string_view name_at(size_t offset) const;
   size_t end_offset() const { return skipped_.bytes().size() + names_.bytes().size(); }
   void index_all();
@@ -66,6 +65,7 @@ class PageIntake final : public listing::NameReceiver {
   void grow();
 
   const Filter& filter_;
+  const bool filtering_;
   uint64_t skip_ = 0;
   uint64_t left_ = 0;
   NameList skipped_;
