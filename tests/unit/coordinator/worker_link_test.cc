@@ -268,6 +268,26 @@ TEST_CASE("queued batches go out with the flush or the message behind them, in o
                 frame_of(second) + empty_frame_of(MessageType::drain)));
 }
 
+TEST_CASE("what is queued does not gather without end") {
+  Scene scene;
+  NameList names;
+  for (int i = 0; i < 1'000; ++i)
+    names.append("some/file/name/" + std::to_string(i));
+  std::string expected;
+  for (uint64_t lease = 0; lease < 100; ++lease) {
+    const wire::BatchView batch{lease, names.count(), false, {names.count()}, names.bytes()};
+    expected += frame_of(batch);
+    scene.link.queue(batch);
+  }
+  constexpr size_t kKept = 256 * 1024;
+  REQUIRE(expected.size() > 4 * kKept);
+  CHECK(run_until(scene.loop,
+                  [&] { return scene.worker->received.size() > expected.size() - kKept; }));
+  scene.link.flush();
+  CHECK(run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); }));
+  CHECK((scene.worker->received == expected));
+}
+
 TEST_CASE("the end of a read is told once, behind all of its messages, and behind a refusal too") {
   Scene scene;
   scene.worker->send(hello() + outcome(1) + outcome(2) + outcome(3).substr(0, 5));
