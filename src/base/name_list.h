@@ -75,6 +75,7 @@ class NameList {
   uint32_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
   const std::string& bytes() const { return bytes_; }
+  // The same, and leaves an empty list.
   std::string take_bytes() {
     count_ = 0;
     return std::exchange(bytes_, {});
