@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/byte_order.h"
 
@@ -59,6 +60,13 @@ class NameList {
     ++count_;
   }
 
+  // Makes room for names of so many bytes, packed.
+  void reserve(size_t packed_bytes) { bytes_.reserve(packed_bytes); }
+  // Gives room back when more than half of it is empty.
+  void trim() {
+    if (bytes_.capacity() / 2 > bytes_.size()) bytes_.shrink_to_fit();
+  }
+
   void clear() {
     bytes_.clear();
     count_ = 0;
@@ -67,6 +75,11 @@ class NameList {
   uint32_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
   const std::string& bytes() const { return bytes_; }
+  // The same, and leaves an empty list.
+  std::string take_bytes() {
+    count_ = 0;
+    return std::exchange(bytes_, {});
+  }
 
  private:
   std::string bytes_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "base/exit_status.h"
 #include "base/log.h"
@@ -78,6 +80,12 @@ class Coordinator final : private Lister::Client,
   }
 
  private:
+  // What a worker holds while names are handed out.
+  struct Load {
+    WorkerLink* link;
+    size_t leases;
+  };
+
   static Plan::Limits plan_limits(const Settings& settings) {
     Plan::Limits limits;
     limits.workers = settings.workers;
@@ -158,7 +166,7 @@ class Coordinator final : private Lister::Client,
                    "the ledger and its record of failed files do not agree; "
                    "--restart forgets the job");
     }
-    plan_.add_page(number, names, page.settled.gaps(names.count()));
+    plan_.add_page(number, std::move(names), page.settled.gaps(page.facts.names));
     return {};
   }
 
@@ -369,7 +377,7 @@ class Coordinator final : private Lister::Client,
     } else {
       log_too_long(facts);
       const uint64_t number = books_->add_page(facts, intake_.names());
-      if (facts.names > 0) plan_.add_page(number, intake_.names(), {{0, facts.names}});
+      if (facts.names > 0) plan_.add_page(number, intake_.take_names(), {{0, facts.names}});
     }
     if (state().frontier().ended || intake_.limit_reached()) listing_over_ = true;
   }
@@ -380,7 +388,7 @@ class Coordinator final : private Lister::Client,
     const store::OpenPage& open = state().open().at(number);
     const store::PageFacts& was = open.facts;
     if (facts.names_hash == was.names_hash && facts.names == was.names) {
-      return plan_.add_page(number, intake_.names(), open.settled.gaps(facts.names));
+      return plan_.add_page(number, intake_.take_names(), open.settled.gaps(facts.names));
     }
     const bool leads_elsewhere = facts.next != was.next || facts.marker != was.marker;
     const bool has_failures = open.failed + open.rejected + was.rejected > 0;
@@ -391,7 +399,7 @@ class Coordinator final : private Lister::Client,
     }
     log_too_long(facts);
     const uint64_t new_number = books_->ledger()->replace_page(number, facts);
-    if (facts.names > 0) plan_.add_page(new_number, intake_.names(), {{0, facts.names}});
+    if (facts.names > 0) plan_.add_page(new_number, intake_.take_names(), {{0, facts.names}});
   }
 
   void release_hold(bool visit) {
@@ -456,6 +464,12 @@ class Coordinator final : private Lister::Client,
     } else if (!write_timer_.active()) {
       write_timer_.start(kWritePeriod);
     }
+    settled_ = true;
+  }
+
+  // Once for all outcomes of a read: the batches for them are one write.
+  void on_read_end() override {
+    if (!std::exchange(settled_, false)) return;
     dispatch();
     check_finished();
   }
@@ -508,26 +522,33 @@ class Coordinator final : private Lister::Client,
   }
 
   // Who holds least gets the next names, but not those that it gave up waiting for itself.
-  WorkerLink* next_worker() const {
-    const std::vector<WorkerLink*> links = workforce_.links();
-    WorkerLink* least = nullptr;
-    for (WorkerLink* link : links) {
-      if (links.size() > 1 && plan_.next_is_from(link->holder())) continue;
-      if (least == nullptr || plan_.leases_of(link->holder()) < plan_.leases_of(least->holder())) {
-        least = link;
-      }
+  Load* next_worker() {
+    Load* least = nullptr;
+    for (Load& load : loads_) {
+      if (loads_.size() > 1 && plan_.next_is_from(load.link->holder())) continue;
+      if (least == nullptr || load.leases < least->leases) least = &load;
     }
     return least;
   }
 
-  void dispatch() {
-    while (!draining_ && !finished_ && !holding_ && plan_.has_queued()) {
-      WorkerLink* const worker = next_worker();
-      if (worker == nullptr) break;
-      const std::optional<wire::BatchView> batch = plan_.next(worker->holder());
+  void hand_out() {
+    loads_.clear();
+    for (WorkerLink* link : workforce_.links())
+      loads_.push_back({link, plan_.leases_of(link->holder())});
+    while (plan_.has_queued()) {
+      Load* const load = next_worker();
+      if (load == nullptr) break;
+      const std::optional<wire::BatchView> batch = plan_.next(load->link->holder());
       if (!batch) break;
-      worker->send(*batch);
+      load->link->queue(*batch);
+      ++load->leases;
     }
+    for (const Load& load : loads_)
+      load.link->flush();
+  }
+
+  void dispatch() {
+    if (!draining_ && !finished_ && !holding_ && plan_.has_queued()) hand_out();
     update_wait_meter();
     if (wants_page() && !draining_ && !finished_) lister_.want_more();
   }
@@ -535,7 +556,7 @@ class Coordinator final : private Lister::Client,
   void update_wait_meter() {
     uint32_t waiting = 0;
     if (!plan_.listing_ended() && !plan_.has_queued() && !finished_) {
-      const std::vector<WorkerLink*> links = workforce_.links();
+      const std::vector<WorkerLink*>& links = workforce_.links();
       const auto busy = std::count_if(links.begin(), links.end(), [&](const WorkerLink* link) {
         return plan_.leases_of(link->holder()) > 0;
       });
@@ -551,6 +572,7 @@ class Coordinator final : private Lister::Client,
   std::unique_ptr<Books> books_;
   std::optional<GroupCommit> commit_;  // not in a verify
   Plan plan_;
+  std::vector<Load> loads_;
   PageIntake intake_;
   KnownPages known_;
   FailingAnswers failing_;
@@ -559,6 +581,7 @@ class Coordinator final : private Lister::Client,
   uint32_t unwritten_ = 0;         // outcomes since the books were written
   uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
   std::deque<uint64_t> visits_;    // numbers of the pages that the lister visits again
+  bool settled_ = false;           // an outcome has been taken since the last dispatch
   bool listing_over_ = false;      // no page behind the frontier is wanted
   bool holding_ = false;           // nothing is handed out yet
   bool relist_wanted_ = false;

@@ -57,7 +57,7 @@ wire::Pace Pacer::share(double rate, TimePoint now) const {
 
 // Who is to send less is told first: so the sum stays below the limit while the news is on its way.
 void Pacer::update() {
-  const std::vector<WorkerLink*> links = workforce_.links();
+  const std::vector<WorkerLink*>& links = workforce_.links();
   const auto busy = std::count_if(links.begin(), links.end(),
                                   [&](WorkerLink* link) { return has_names_(link->holder()); });
   const double rate = governor_.rate() / static_cast<double>(std::max<int64_t>(busy, 1));

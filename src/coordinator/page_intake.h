@@ -1,7 +1,8 @@
 // PageIntake: a page's names as listed become the names to fetch: filtered, counted, each once.
 //
 // Duplicates are found exactly within a page; across pages they would need memory for every name,
-// and the second file is stored over the first.
+// and the second file is stored over the first. Names in ascending order, as most services list
+// them, are compared with the one before alone; only where the order breaks are they hashed.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ namespace gigafetch::coordinator {
 class PageIntake final : public listing::NameReceiver {
  public:
   // `filter` must outlive the intake.
-  explicit PageIntake(const Filter& filter) : filter_(filter) {}
+  explicit PageIntake(const Filter& filter)
+      : filter_(filter), filtering_(!filter.include.empty() || !filter.exclude.empty()) {}
 
   // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier
   // run has listed, and no more than `limit` are listed behind them.
@@ -36,7 +38,9 @@ class PageIntake final : public listing::NameReceiver {
 
   // Of the page under way:
   const NameList& names() const { return names_; }  // to fetch
-  uint64_t listed() const { return listed_; }       // of all kinds, without the filtered
+  // The same, and leaves none behind.
+  NameList take_names();
+  uint64_t listed() const { return listed_; }  // of all kinds, without the filtered
   uint64_t duplicates() const { return duplicates_; }
   uint64_t filtered() const { return filtered_; }
   // Names over kMaxNameBytes: rejected, and too long for a batch.
@@ -54,15 +58,23 @@ class PageIntake final : public listing::NameReceiver {
 
   bool passes_filter(std::string_view name);
   bool seen_before(std::string_view name);
-  std::string_view name_at(uint32_t offset) const;
+  std::string_view name_at(size_t offset) const;
+  size_t end_offset() const { return skipped_.bytes().size() + names_.bytes().size(); }
+  void index_all();
+  bool index(std::string_view name, size_t offset);
   void grow();
 
   const Filter& filter_;
+  const bool filtering_;
   uint64_t skip_ = 0;
   uint64_t left_ = 0;
   NameList skipped_;
   NameList names_;
-  std::vector<Slot> slots_;
+  size_t page_bytes_ = 0;    // of the names last taken
+  std::string_view last_;    // name remembered, where its list has it
+  bool by_bytes_ = true;     // they ascend, compared byte by byte
+  bool by_length_ = true;    // they ascend, compared by length, then byte by byte
+  std::vector<Slot> slots_;  // filled once they do neither
   uint64_t listed_ = 0;
   uint64_t duplicates_ = 0;
   uint64_t filtered_ = 0;

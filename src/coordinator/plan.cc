@@ -18,10 +18,11 @@ bool Plan::wants_page() const {
   return queued_names_ < names && queued_bytes_ < limits_.look_ahead_bytes;
 }
 
-void Plan::add_page(uint64_t number, const NameList& names, const std::vector<IndexRange>& open) {
+void Plan::add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open) {
   if (open.empty()) return;
-  const auto page = pages_.insert(pages_.end(), Page{number, names.bytes()});
-  const Span whole{page, 0, page->names.size(), 0, names.count()};
+  const uint32_t count = names.count();
+  const auto page = pages_.insert(pages_.end(), Page{number, names.take_bytes()});
+  const Span whole{page, 0, page->names.size(), 0, count};
   for (const IndexRange& range : open) {
     const Span span = slice(whole, range.first, range.count());
     page->open += span.count;
@@ -94,23 +95,23 @@ std::optional<wire::BatchView> Plan::next(HolderId holder) {
   if (queue_.empty() || in_flight_[holder] >= limits_.credit) return std::nullopt;
   Lease lease;
   lease.holder = holder;
-  batch_.clear();
+  size_t bytes = 0;
   const uint32_t size = batch_size();
   const HolderId released_by = queue_.front().released_by;
-  while (!queue_.empty() && lease.count < size && batch_.size() < limits_.batch_bytes) {
+  while (!queue_.empty() && lease.count < size && bytes < limits_.batch_bytes) {
     Span& front = queue_.front();
-    const size_t room = limits_.batch_bytes - batch_.size();
+    const size_t room = limits_.batch_bytes - bytes;
     if (front.released_by != released_by) break;
     if (lease.count > 0 && first_size(front) > room) break;
     const Span piece = cut(front, size - lease.count, room);
-    batch_.append(piece.page->names, piece.begin, piece.end - piece.begin);
+    bytes += piece.end - piece.begin;
     lease.count += piece.count;
     lease.spans.push_back(piece);
     ++piece.page->leased_spans;
     if (front.count == 0) queue_.pop_front();
   }
   queued_names_ -= lease.count;
-  queued_bytes_ -= batch_.size();
+  queued_bytes_ -= bytes;
   ++in_flight_[holder];
   const uint64_t id = next_lease_++;
   wire::BatchView view;
@@ -119,9 +120,21 @@ std::optional<wire::BatchView> Plan::next(HolderId holder) {
   view.patient = released_by != 0;
   for (const Span& span : lease.spans)
     view.segments.push_back(span.count);
-  view.names = batch_;
+  view.names = packed_names(lease.spans);
   leases_.emplace(id, std::move(lease));
   return view;
+}
+
+// The names of the spans, one behind the other: those of a single span where they stand.
+std::string_view Plan::packed_names(const std::vector<Span>& spans) {
+  const auto names = [](const Span& span) {
+    return std::string_view(span.page->names).substr(span.begin, span.end - span.begin);
+  };
+  if (spans.size() == 1) return names(spans[0]);
+  batch_.clear();
+  for (const Span& span : spans)
+    batch_ += names(span);
+  return batch_;
 }
 
 bool Plan::next_is_from(HolderId holder) const {

@@ -43,7 +43,7 @@ class Plan {
   // Whether another page should be asked for. A page asked for is always taken, whatever its size.
   bool wants_page() const;
   // Queues those names of a page that `open` gives, ascending.
-  void add_page(uint64_t number, const NameList& names, const std::vector<IndexRange>& open);
+  void add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open);
   // Forgets everything. Only while nothing is leased.
   void clear();
   // No further page will come.
@@ -111,6 +111,7 @@ class Plan {
   static size_t first_size(const Span& span);
   static Span slice(const Span& span, uint32_t from, uint32_t count);
   Span cut(Span& from, uint32_t names, size_t bytes) const;
+  std::string_view packed_names(const std::vector<Span>& spans);
   static bool fits(const Lease& lease, const wire::Outcome& outcome);
   template <typename OnPart>
   static void for_parts(const Lease& lease, IndexRange range, const OnPart& on_part);
@@ -129,7 +130,7 @@ class Plan {
   uint64_t queued_bytes_ = 0;
   std::unordered_map<uint64_t, Lease> leases_;
   std::unordered_map<HolderId, uint32_t> in_flight_;
-  std::string batch_;  // the last batch handed out
+  std::string batch_;  // the last batch handed out, where it was made of several spans
 };
 
 }  // namespace gigafetch::coordinator

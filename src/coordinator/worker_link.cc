@@ -4,6 +4,12 @@
 #include <unistd.h>
 
 namespace gigafetch::coordinator {
+namespace {
+
+// So much is gathered for one write. Batches of usual names are some 25 KB.
+constexpr size_t kWriteBytes = 128 * 1024;
+
+}  // namespace
 
 bool WorkerLink::is_peer(pid_t pid) const {
   ucred peer{};
@@ -13,9 +19,18 @@ bool WorkerLink::is_peer(pid_t pid) const {
 }
 
 void WorkerLink::send_empty(wire::MessageType type) {
-  out_.clear();
   wire::append_empty(out_, type);
-  stream_.write(out_);
+  flush();
+}
+
+void WorkerLink::queue(const wire::BatchView& batch) {
+  wire::append(out_, batch);
+  if (out_.size() >= kWriteBytes) flush();
+}
+
+void WorkerLink::flush() {
+  if (!out_.empty()) stream_.write(out_);
+  out_.clear();
 }
 
 void WorkerLink::refuse(const std::string& why) {
@@ -30,6 +45,11 @@ void WorkerLink::on_ended(int) {
 void WorkerLink::on_bytes(std::string_view bytes) {
   heard_ = loop_.now();
   reader_.feed(bytes);
+  take_frames();
+  client_.on_read_end();
+}
+
+void WorkerLink::take_frames() {
   wire::Frame frame;
   while (!stream_.is_closed()) {
     switch (reader_.next(frame)) {

@@ -21,6 +21,8 @@ class WorkerLink final : private net::Stream::Handler {
     virtual void on_outcome(WorkerLink& link, wire::Outcome outcome) = 0;
     virtual void on_pulse(WorkerLink& link, wire::Pulse pulse) = 0;
     virtual void on_fatal(WorkerLink& link, const wire::Fatal& fatal) = 0;
+    // All messages that have come by now have been told.
+    virtual void on_read_end() {}
     // The link is closed. `why` is empty for an end of file; anything else is a worker that must be
     // ended. The client must not destroy the link inside this call.
     virtual void on_link_ended(WorkerLink& link, const std::string& why) = 0;
@@ -37,10 +39,13 @@ class WorkerLink final : private net::Stream::Handler {
   // Sends one message; dropped when the link has ended.
   template <typename Message>
   void send(const Message& message) {
-    out_.clear();
     wire::append(out_, message);
-    stream_.write(out_);
+    flush();
   }
+  // Has it sent with the next message or flush, or once enough has gathered: so several batches are
+  // one write.
+  void queue(const wire::BatchView& batch);
+  void flush();
   void send_empty(wire::MessageType type);
 
   // Ends the link, as if the worker had broken a rule.
@@ -57,6 +62,7 @@ class WorkerLink final : private net::Stream::Handler {
  private:
   void on_bytes(std::string_view bytes) override;
   void on_ended(int uv_error) override;
+  void take_frames();
   void on_frame(const wire::Frame& frame);
 
   net::Loop& loop_;
@@ -65,7 +71,7 @@ class WorkerLink final : private net::Stream::Handler {
   net::Stream stream_;
   TimePoint heard_;
   wire::FrameReader reader_;
-  std::string out_;
+  std::string out_;  // to be written
   wire::Hello hello_;
   bool greeted_ = false;
 };

@@ -54,14 +54,6 @@ void Workforce::stop() {
     link->send_empty(wire::MessageType::stop);
 }
 
-std::vector<WorkerLink*> Workforce::links() const {
-  std::vector<WorkerLink*> at_work;
-  for (const auto& link : links_) {
-    if (link->greeted() && !link->ended()) at_work.push_back(link.get());
-  }
-  return at_work;
-}
-
 uint64_t Workforce::requests() const {
   uint64_t sum = of_gone_.requests;
   for (const auto& [holder, counters] : counters_)
@@ -81,6 +73,7 @@ bool Workforce::on_hello(WorkerLink& link, const wire::Hello& hello) {
   // A worker may have died, and been reaped, before its greeting was read.
   if (hello.run_id != run_id_ || !link.is_peer(pid) || reaped_.contains(pid)) return false;
   log_debug("worker {} (pid {}) is here", hello.worker, hello.pid);
+  at_work_.push_back(&link);
   if (stopped_) {
     link.send_empty(wire::MessageType::stop);
   } else if (draining_) {
@@ -113,7 +106,12 @@ void Workforce::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {
   if (!stopped_) client_.on_fatal(link, fatal.text);
 }
 
+void Workforce::on_read_end() {
+  if (!stopped_) client_.on_read_end();
+}
+
 void Workforce::on_link_ended(WorkerLink& link, const std::string& why) {
+  std::erase(at_work_, &link);
   reaper_.start(Millis(0));
   if (!link.greeted() || stopped_) return;
   if (!why.empty()) {
@@ -145,7 +143,8 @@ void Workforce::gone(HolderId holder) {
 }
 
 void Workforce::check_silence(TimePoint since) {
-  for (WorkerLink* link : links()) {
+  const std::vector<WorkerLink*> links = at_work_;  // refuse() takes them out
+  for (WorkerLink* link : links) {
     if (link->heard() + kSilence > since || waits_for_device(link->pid())) continue;
     link->refuse(fmt::format("it has not said a word for {} s", kSilence / Millis(1000)));
   }

@@ -25,6 +25,8 @@ class Workforce final : private WorkerLink::Client {
     // A worker is here and wants names.
     virtual void on_worker(WorkerLink& link) = 0;
     virtual void on_outcome(WorkerLink& link, const wire::Outcome& outcome) = 0;
+    // All outcomes that have come by now have been told.
+    virtual void on_read_end() {}
     virtual void on_pulse(const wire::Pulse& pulse) = 0;
     // What a worker counts has grown from `before` to `now`.
     virtual void on_counters(const wire::WorkerCounters& before,
@@ -48,7 +50,7 @@ class Workforce final : private WorkerLink::Client {
   void stop();
 
   // Workers that are at work.
-  std::vector<WorkerLink*> links() const;
+  const std::vector<WorkerLink*>& links() const { return at_work_; }
   // Over all workers of this coordinator, also those that are gone.
   uint64_t requests() const;
   uint64_t retries() const;
@@ -58,6 +60,7 @@ class Workforce final : private WorkerLink::Client {
   void on_outcome(WorkerLink& link, wire::Outcome outcome) override;
   void on_pulse(WorkerLink& link, wire::Pulse pulse) override;
   void on_fatal(WorkerLink& link, const wire::Fatal& fatal) override;
+  void on_read_end() override;
   void on_link_ended(WorkerLink& link, const std::string& why) override;
 
   void accept();
@@ -73,6 +76,7 @@ class Workforce final : private WorkerLink::Client {
   HolderId next_holder_ = 1;
   net::UnixListener listener_;
   std::vector<std::unique_ptr<WorkerLink>> links_;
+  std::vector<WorkerLink*> at_work_;  // those that have said hello and have not ended
   std::unordered_map<HolderId, wire::WorkerCounters> counters_;
   wire::WorkerCounters of_gone_;                  // what those that are gone had counted
   std::unordered_map<pid_t, HolderId> orphaned_;  // link ended, process not yet reaped

@@ -9,6 +9,24 @@ namespace gigafetch::listing {
 
 static_assert(kPagePadding == simdjson::SIMDJSON_PADDING);
 
+namespace {
+
+// A string of a page that has no escapes stands there as it is: the parser's first pass has found
+// its end, and refused what may not be in it.
+simdjson::error_code read_plain(simdjson::ondemand::value value, std::string_view& text) {
+  const std::string_view token = value.raw_json_token();
+  const size_t end = token.find_last_of('"');
+  simdjson::ondemand::raw_json_string raw;
+  if (const auto code = value.get_raw_json_string().get(raw); code != simdjson::SUCCESS) {
+    return code;
+  }
+  if (end == token.npos || end == 0) return simdjson::STRING_ERROR;
+  text = token.substr(1, end - 1);
+  return simdjson::SUCCESS;
+}
+
+}  // namespace
+
 MarkerDialect::MarkerDialect(std::string_view base_path)
     : list_target_(std::string(base_path) + "/list"),
       file_prefix_(std::string(base_path) + "/get/"),
@@ -107,11 +125,15 @@ Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
   if (const auto code = value.get_array().get(names); code != simdjson::SUCCESS) {
     return refuse(code, "\"FileNames\", which must be a list of strings,");
   }
+  const bool plain = page_->find('\\') == page_->npos;
   for (auto item : names) {
+    simdjson::ondemand::value element;
     std::string_view name;
-    if (const auto code = item.get_string().get(name); code != simdjson::SUCCESS) {
-      return refuse(code, "a name");
+    auto code = std::move(item).get(element);
+    if (code == simdjson::SUCCESS) {
+      code = plain ? read_plain(element, name) : element.get_string().get(name);
     }
+    if (code != simdjson::SUCCESS) return refuse(code, "a name");
     if (!receiver.on_name(name)) return {};
   }
   return {};

@@ -65,6 +65,28 @@ TEST_CASE("a cleared list begins again") {
   CHECK(walked(list.bytes()) == std::vector<std::string>{"b"});
 }
 
+TEST_CASE("room is made and given back without a change to the names") {
+  NameList list = packed({"a", "b"});
+  const std::string bytes = list.bytes();
+  list.reserve(100'000);
+  CHECK(list.bytes() == bytes);
+  CHECK(list.bytes().capacity() >= 100'000);
+  list.trim();
+  CHECK(list.bytes() == bytes);
+  CHECK(list.bytes().capacity() < 100);
+  CHECK(list.count() == 2);
+}
+
+TEST_CASE("a list whose bytes are taken begins again") {
+  NameList list = packed({"a", std::string(300, 'x')});
+  const std::string bytes = list.bytes();
+  CHECK(list.take_bytes() == bytes);
+  CHECK(list.empty());
+  CHECK(list.bytes().empty());
+  list.append("b");
+  CHECK(walked(list.bytes()) == std::vector<std::string>{"b"});
+}
+
 TEST_CASE("packed names are well formed with their own count only") {
   const NameList list = packed(kNames);
   CHECK(well_formed(list.bytes(), kNames.size()));

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/random.h"
 
@@ -90,6 +92,91 @@ TEST_CASE("duplicates are counted exactly on a page of hundreds of thousands of 
   CHECK(intake.listed() == 300'000);
   CHECK(intake.duplicates() == duplicates);
   CHECK(names_of(intake) == expected);
+}
+
+TEST_CASE("duplicates are found wherever the order of the names breaks") {
+  const Filter filter;
+  PageIntake intake(filter);
+  for (const Names& ordered : {Names{"a", "aa", "ab", "b", "ba", "c"},     // by their bytes
+                               Names{"8", "9", "10", "11", "100", "101"},  // as numbers
+                               Names{"c", "b", "a", "9", "10", "0"},       // in no order
+                               Names{"", std::string("\0", 1), "a", "\x7F", "\x80", "\xFF"}}) {
+    for (size_t again = 0; again < ordered.size(); ++again) {
+      for (size_t at = again + 1; at <= ordered.size(); ++at) {
+        CAPTURE(ordered[again]);
+        CAPTURE(at);
+        Names names = ordered;
+        names.insert(names.begin() + static_cast<std::ptrdiff_t>(at), ordered[again]);
+        CHECK(list(intake, names));
+        CHECK(names_of(intake) == ordered);
+        CHECK(intake.duplicates() == 1);
+        CHECK(intake.listed() == names.size());
+        CHECK(list(intake, names, at));
+        CHECK(intake.duplicates() == 1);
+        CHECK(intake.names().count() == ordered.size() - at);
+      }
+    }
+  }
+}
+
+TEST_CASE("duplicates are counted exactly, however much of a page is in order") {
+  const Filter filter;
+  PageIntake intake(filter);
+  Random random(12);
+  uint64_t all_duplicates = 0, pages_in_order = 0;
+  for (int page = 0; page < 2000; ++page) {
+    Names names;
+    for (uint64_t left = random.below(60); left > 0; --left)
+      names.push_back(std::string(random.below(12), 'x') + std::to_string(random.below(40)));
+    const size_t in_order = random.below(names.size() + 1);
+    const auto end = names.begin() + static_cast<std::ptrdiff_t>(in_order);
+    const bool by_length = random.chance(0.5);
+    std::sort(names.begin(), end, [&](const std::string& a, const std::string& b) {
+      return by_length && a.size() != b.size() ? a.size() < b.size() : a < b;
+    });
+    Names expected;
+    std::set<std::string> seen;
+    for (const std::string& name : names) {
+      if (seen.insert(name).second) expected.push_back(name);
+    }
+    CHECK(list(intake, names));
+    CHECK(names_of(intake) == expected);
+    CHECK(intake.duplicates() == names.size() - expected.size());
+    all_duplicates += intake.duplicates();
+    pages_in_order += in_order == names.size() ? 1 : 0;
+  }
+  CHECK(all_duplicates > 1000);
+  CHECK(pages_in_order > 20);
+}
+
+TEST_CASE("a name over the limit is no part of the order") {
+  const Filter filter;
+  PageIntake intake(filter);
+  const std::string longer(kMaxNameBytes + 1, 'x');
+  CHECK(list(intake, {"a", longer, "b", "a", "b", longer}));
+  CHECK(names_of(intake) == Names{"a", "b"});
+  CHECK(intake.duplicates() == 3);
+}
+
+TEST_CASE("names are taken once, and the next page is as any other") {
+  const Filter filter;
+  PageIntake intake(filter);
+  for (const size_t count : {1'000, 10, 0, 2'000, 1}) {
+    CAPTURE(count);
+    Names names;
+    for (size_t i = 0; i < count; ++i)
+      names.push_back("name-" + std::to_string(i));
+    CHECK(list(intake, names));
+    CHECK(names_of(intake) == names);
+    const std::string packed = intake.names().bytes();
+    NameList taken = intake.take_names();
+    CHECK(taken.bytes() == packed);
+    CHECK(taken.count() == count);
+    CHECK(intake.names().empty());
+    CHECK(intake.names().bytes().empty());
+    CHECK_MESSAGE(taken.bytes().capacity() < 2 * packed.size() + 64,
+                  "a short page behind a long one keeps no room for a long one");
+  }
 }
 
 TEST_CASE("a new page knows nothing of the last one") {

@@ -32,6 +32,7 @@ struct Client final : WorkerLink::Client {
   void on_fatal(WorkerLink&, const wire::Fatal& fatal) override {
     events.push_back("fatal " + fatal.text);
   }
+  void on_read_end() override { ++reads; }
   void on_link_ended(WorkerLink& link, const std::string& reason) override {
     CHECK(link.ended());
     events.push_back("ended");
@@ -43,6 +44,7 @@ struct Client final : WorkerLink::Client {
   wire::Hello hello;
   bool welcome = true;
   std::function<void(WorkerLink&)> then_outcome;
+  int reads = 0;
   int ended = 0;
   std::string why;
 };
@@ -239,6 +241,64 @@ TEST_CASE("messages to the worker arrive whole and in order") {
                                empty_frame_of(MessageType::stop);
   REQUIRE(run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); }));
   CHECK(scene.worker->received == expected);
+}
+
+TEST_CASE("queued batches go out with the flush or the message behind them, in order") {
+  Scene scene;
+  const std::string_view name("\1\0a", 3);
+  const wire::BatchView first{1, 1, false, {1}, name}, second{2, 1, false, {1}, name};
+  const wire::Pace pace{10, 1.5, 200};
+  const auto arrives = [&](const std::string& expected) {
+    const bool whole =
+        run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); });
+    return whole && scene.worker->received == expected;
+  };
+  scene.link.queue(first);
+  scene.link.queue(second);
+  run_what_is_there(scene.loop);
+  CHECK(scene.worker->received.empty());
+  scene.link.flush();
+  CHECK(arrives(frame_of(first) + frame_of(second)));
+  scene.link.flush();
+  scene.link.queue(first);
+  scene.link.send(pace);
+  scene.link.queue(second);
+  scene.link.send_empty(MessageType::drain);
+  CHECK(arrives(frame_of(first) + frame_of(second) + frame_of(first) + frame_of(pace) +
+                frame_of(second) + empty_frame_of(MessageType::drain)));
+}
+
+TEST_CASE("what is queued does not gather without end") {
+  Scene scene;
+  NameList names;
+  for (int i = 0; i < 1'000; ++i)
+    names.append("some/file/name/" + std::to_string(i));
+  std::string expected;
+  for (uint64_t lease = 0; lease < 100; ++lease) {
+    const wire::BatchView batch{lease, names.count(), false, {names.count()}, names.bytes()};
+    expected += frame_of(batch);
+    scene.link.queue(batch);
+  }
+  constexpr size_t kKept = 256 * 1024;
+  REQUIRE(expected.size() > 4 * kKept);
+  CHECK(run_until(scene.loop,
+                  [&] { return scene.worker->received.size() > expected.size() - kKept; }));
+  scene.link.flush();
+  CHECK(run_until(scene.loop, [&] { return scene.worker->received.size() >= expected.size(); }));
+  CHECK((scene.worker->received == expected));
+}
+
+TEST_CASE("the end of a read is told once, behind all of its messages, and behind a refusal too") {
+  Scene scene;
+  scene.worker->send(hello() + outcome(1) + outcome(2) + outcome(3).substr(0, 5));
+  REQUIRE(run_until(scene.loop, [&] { return scene.client.reads > 0; }));
+  CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "outcome 2"});
+  CHECK(scene.client.reads == 1);
+  scene.client.then_outcome = [](WorkerLink& link) { link.refuse("it lied"); };
+  scene.worker->send(outcome(3).substr(5) + outcome(4));
+  REQUIRE(scene.until_ended());
+  CHECK(scene.client.events.back() == "ended");
+  CHECK(scene.client.reads == 2);
 }
 
 TEST_CASE("the process at the other end is told by the kernel, not by what it says") {

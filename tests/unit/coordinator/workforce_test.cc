@@ -35,8 +35,10 @@ struct Client final : Workforce::Client {
     events.push_back("kill " + std::to_string(link.worker()));
   }
   void on_gone(HolderId holder) override { events.push_back("gone " + std::to_string(holder)); }
+  void on_read_end() override { heard_at_read_end = events.size(); }
 
   std::vector<std::string> events;
+  size_t heard_at_read_end = 0;
   std::vector<std::pair<uint64_t, uint64_t>> grown;
   WorkerLink* last = nullptr;
   bool refuse = false;
@@ -144,6 +146,21 @@ TEST_CASE("what a worker had said before it died is heard before it is gone") {
   worker->hang_up();
   REQUIRE(scene.until_events(4));
   CHECK(scene.client.events == Events{"worker 0", "outcome 1", "outcome 2", "gone 1"});
+}
+
+TEST_CASE("the end of a read is told behind its outcomes, and not after stop") {
+  Scene scene;
+  const auto worker = scene.worker();
+  worker->send(outcome(1));
+  worker->send(outcome(2));
+  REQUIRE(scene.until_events(3));
+  CHECK(scene.client.heard_at_read_end == 3);
+  scene.workforce.stop();
+  scene.client.heard_at_read_end = 0;
+  worker->send(outcome(3));
+  worker->hang_up();
+  REQUIRE(run_until(scene.loop, [&] { return scene.workforce.links().empty(); }));
+  CHECK(scene.client.heard_at_read_end == 0);
 }
 
 TEST_CASE("a worker that was reaped before it was greeted is none any more") {

@@ -260,6 +260,23 @@ TEST_CASE("escapes in names become the bytes they stand for") {
                             "\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80", "../../x"});
 }
 
+TEST_CASE("names are the same whether or not something else of the page is written with escapes") {
+  const std::string names =
+      "[\"a\" ,\t\"b b \"\r\n, \"\",\" \" ,\"12345678\",\"[],:{}\",\"gr\xC3\xBC\xC3\x9F\"\n ]";
+  const Names expected = {"a", "b b ", "", " ", "12345678", "[],:{}", "gr\xC3\xBC\xC3\x9F"};
+  for (const std::string rest :
+       {R"("NextMarker":"m")", R"("NextMarker":"\u006d")", R"("NextMarker":"m","X":"\"\\")"}) {
+    CAPTURE(rest);
+    for (const std::string& bytes : {"{\"FileNames\":" + names + "," + rest + "}",
+                                     "{" + rest + ",\"FileNames\":" + names + "}"}) {
+      const Page page = read(bytes);
+      REQUIRE_FALSE(page.refused());
+      CHECK(page.names == expected);
+      CHECK(page.marker == "m");
+    }
+  }
+}
+
 TEST_CASE("UTF-8 in names and markers stands as it is") {
   const Page page = read(
       "{\"FileNames\":[\"gr\xC3\xBC\xC3\x9F\",\"\xF0\x9F\x98\x80\"],\"NextMarker\":\"\xC3\xA9\"}");
