@@ -14,7 +14,7 @@ constexpr uint64_t kBatchesPerWorker = 2;
 }  // namespace
 
 bool Plan::wants_page() const {
-  const uint64_t names = 2ull * limits_.batch_names * limits_.workers;
+  const uint64_t names = 4ull * limits_.batch_names * limits_.workers;
   return queued_names_ < names && queued_bytes_ < limits_.look_ahead_bytes;
 }
 

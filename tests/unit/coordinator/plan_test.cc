@@ -246,9 +246,9 @@ TEST_CASE("a batch may run over the end of a page into the next ones") {
 TEST_CASE("pages are asked for until enough names are queued") {
   Plan plan(limits(2, 100));
   CHECK(plan.wants_page());
-  add_page(plan, numbered(399));
+  add_page(plan, numbered(799));
   CHECK(plan.wants_page());
-  add_page(plan, numbered(1, 399));
+  add_page(plan, numbered(1, 799));
   CHECK_FALSE(plan.wants_page());
   REQUIRE(plan.next(1).has_value());
   CHECK(plan.wants_page());
