@@ -4,7 +4,7 @@
 //
 // Records 10,000,000 files into a ledger in FOLDER, which must be empty, with a checkpoint whenever
 // one is due, and prints CPU and bytes per file. Beside the CPU per file of a whole fetch
-// (bench/floor.py) it is the ledger's share.
+// (bench/run) it is the ledger's share.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/resource.h>

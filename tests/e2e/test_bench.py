@@ -1,0 +1,110 @@
+"""bench/run, from end to end, on counts that say nothing about speed."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from command import BINARY
+
+PROJECT = Path(__file__).parents[2]
+BUILD = Path(BINARY).parents[1]
+
+
+def bench(tmp_path, only, *options, code=0, build=BUILD):
+    """The text, and what is in results.json: by name, and the targets by what they say."""
+    out = tmp_path / "results"
+    done = subprocess.run([sys.executable, PROJECT / "bench/run", "--build", build, "--only", only, "--runs", "2",
+                           "--files", "2000", "--out", out, *options], capture_output=True, text=True, timeout=100)
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    results = json.loads((out / "results.json").read_text())
+    assert (out / "results.md").read_text() == done.stdout[:-1]
+    return done, {row["name"]: row for row in results["results"]}, {row["what"]: row for row in results["targets"]}
+
+
+def test_limits_and_gigafetch_are_compared_and_judged(tmp_path):
+    done, rows, targets = bench(tmp_path, "^(floor .* d16|gigafetch files d16 w[14] origin)$")
+    assert list(rows) == ["floor files d16", "floor packed d16", "gigafetch files d16 w1 origin",
+                          "gigafetch files d16 w4 origin"]
+    for row in rows.values():
+        assert row["state"] == "ok" and row["files_done"] == row["requests"] == 2000, row
+        for figure in ("files_per_second", "cpu_us_per_file", "peak_kib"):
+            spread = row[figure]
+            assert len(spread["runs"]) == 2 and 0 < spread["min"] <= spread["median"] <= spread["max"], row
+        assert f"| {row['name']} |" in done.stdout
+    ratio = targets["files, depth 16"]
+    expected = [a / b for a, b in zip(*(rows[name]["cpu_us_per_file"]["runs"]
+                                        for name in ("gigafetch files d16 w1 origin", "floor files d16")))]
+    assert ratio["value"]["runs"] == expected
+    assert ratio["verdict"] == ("ok" if ratio["value"]["median"] <= 1.15 else "missed")
+    assert targets["packed, depth 16, beside the Python combo"]["verdict"] == "not measured"
+
+
+def test_nginx_and_the_curves_are_measured(tmp_path):
+    _, rows, targets = bench(tmp_path, "^(gigafetch files d1 w1 nginx|growth (workers|lag) [15] files)$")
+    assert list(rows) == ["gigafetch files d1 w1 nginx", "growth workers 1 files", "growth lag 1 files",
+                          "growth lag 5 files"]
+    assert all(row["state"] == "ok" for row in rows.values()), rows
+    assert rows["gigafetch files d1 w1 nginx"]["requests"] == 2000 + 20  # and the pages
+    assert targets["memory, any count"]["verdict"] == "ok"
+
+
+def build_with(tmp_path, script):
+    """A build whose gigafetch serves and lists, and fetches with this shell script."""
+    build = tmp_path / "build"
+    (build / "src").mkdir(parents=True)
+    shutil.copytree(BUILD / "bench", build / "bench", ignore=lambda _, names: [n for n in names if n.endswith(".p")])
+    program = build / "src/gigafetch"
+    program.write_text(f'#!/bin/sh\n[ "$1" = fetch ] || exec {BINARY} "$@"\nfor out; do :; done\n{script}\n')
+    program.chmod(0o755)
+    return build
+
+
+def test_a_client_that_stores_too_little_fails(tmp_path):
+    missing_one = build_with(tmp_path, f'{BINARY} "$@" && rm "$out"/file0000000007-*')
+    done, rows, _ = bench(tmp_path, "^(floor files d1|gigafetch files d1 w1 origin)$", build=missing_one, code=1)
+    assert rows["floor files d1"]["state"] == "ok"
+    assert rows["gigafetch files d1 w1 origin"]["state"] == "failed"
+    assert "1999 files stored, not 2000" in done.stdout and "failed: gigafetch files d1 w1 origin" in done.stderr
+
+
+def test_wrong_sizes_wrong_bytes_and_a_wrong_exit_are_seen(tmp_path):
+    spoil = {"has 99 bytes, not 100": 'truncate -s 99 "$out"/file0000000011-*',
+             "holds something else": 'for f in "$out"/file0000000000-*; do head -c 100 /dev/zero > "$f"; done',
+             "exit 9: no more": "echo no more >&2; exit 9"}
+    for at, (said, script) in enumerate(spoil.items()):
+        build = build_with(tmp_path / str(at), f'{BINARY} "$@" >/dev/null; {script}')
+        _, rows, _ = bench(tmp_path, "^gigafetch files d1 w1 origin$", build=build, code=1)
+        assert said in rows["gigafetch files d1 w1 origin"]["reason"], rows
+
+
+def test_an_option_that_is_refused_is_not_available_and_nothing_is_reached_by_it(tmp_path):
+    refusing = build_with(tmp_path, "echo unknown option >&2; exit 2")
+    done, rows, targets = bench(tmp_path, "^(floor packed d16|gigafetch tar d16 w1 origin)$", build=refusing)
+    assert rows["gigafetch tar d16 w1 origin"]["state"] == "not available"
+    assert "**not available**: refused: unknown option" in done.stdout
+    assert targets["packed (tar), depth 16, whole tree"]["verdict"] == "not measured"
+
+
+def test_the_meter_counts_the_whole_tree_and_only_that(tmp_path):
+    """A grandchild that outlives its parent is waited for; the memory of whoever started the meter is not counted."""
+    ballast = bytearray(os.urandom(1)) * (64 << 20)
+    report = tmp_path / "report"
+    spin = "import time\\nwhile time.process_time() < 0.2: pass"
+    subprocess.run([BUILD / "bench/meter", "0", report, "sh", "-c",
+                    f"setsid {sys.executable} -c \"$(printf '{spin}')\" & exit 3"], check=True)
+    figures = json.loads(report.read_text())
+    assert figures["status"] == 3 and 0.2 <= figures["user"] + figures["system"] < figures["seconds"] + 1
+    assert figures["peak_kib"] < len(ballast) // 1024
+    subprocess.run([BUILD / "bench/meter", "0", report, "sh", "-c", "kill -9 $$"], check=True)
+    assert json.loads(report.read_text())["status"] == 128 + 9
+
+
+def test_every_row_has_a_name_of_its_own():
+    done = subprocess.run([PROJECT / "bench/run", "--list"], capture_output=True, text=True, check=True)
+    names = done.stdout.splitlines()
+    assert len(names) > 100 and len(set(names)) == len(names)
+    assert all(any(re.match(kind, name) for name in names) for kind in
+               ("floor packed d64", "wrk d1", "gigafetch tar.zstd1 d64 w16 nginx", "curl -Z", "python combo", "growth lag"))
