@@ -10,72 +10,99 @@ import urllib.request
 from pathlib import Path
 
 SAMPLE = 20
+EXACT = 2_000_000  # above so many, names are checked by the number in them
 
 
 class Wrong(Exception):
     """What a run did not do."""
 
 
-def _sampled(job):
-    """Names across the whole, with the bodies as the origin has them."""
-    for name in job.names[::max(1, len(job.names) // SAMPLE)][:SAMPLE]:
-        with urllib.request.urlopen(f"{job.url}/get/{urllib.parse.quote(name)}") as answer:
-            yield name, answer.read()
+class Tally:
+    """Takes what is stored, in any order, and compares it with what is served."""
+
+    def __init__(self, job):
+        self.size, self.files = job.served.size, job.served.files
+        self.names = job.names if self.files <= EXACT else None
+        self.seen = bytearray(self.files)
+        self.every = max(1, self.files // SAMPLE)
+        self.sample = []
+
+    def add(self, name, size):
+        try:
+            index = int(name[4:14])  # file0000012345-9e3779b9
+            known = index < self.files and (self.names is None or self.names[index] == name)
+        except ValueError:
+            known = False
+        if not known or self.seen[index]:
+            raise Wrong(f"{name} is there {'twice' if known else 'and was not listed'}")
+        if size != self.size:
+            raise Wrong(f"{name} has {size} bytes, not {self.size}")
+        self.seen[index] = 1
+        if index % self.every == 0:
+            self.sample.append(name)
+
+    def complete(self):
+        """The number of files."""
+        stored = self.seen.count(1)
+        if stored != self.files:
+            raise Wrong(f"{stored} files stored, not {self.files}; {self.seen.index(0)} of {self.files} is missing")
+        return stored
 
 
-def _compare(job, found):
-    """`found`: name to size."""
-    if len(found) != len(job.names):
-        raise Wrong(f"{len(found)} files stored, not {len(job.names)}")
-    if missing := next((name for name in job.names if name not in found), None):
-        raise Wrong(f"{missing} is not there")
-    if wrong := next((name for name, size in found.items() if size != job.served.size), None):
-        raise Wrong(f"{wrong} has {found[wrong]} bytes, not {job.served.size}")
+def _served(job, name):
+    with urllib.request.urlopen(f"{job.url}/get/{urllib.parse.quote(name)}") as answer:
+        return answer.read()
+
+
+def _compare(job, bodies):
+    """`bodies`: name to what is stored."""
+    for name, body in bodies.items():
+        if body != _served(job, name):
+            raise Wrong(f"{name} holds something else")
 
 
 def files(job, _):
-    _compare(job, {entry.name: entry.stat().st_size for entry in os.scandir(job.folder) if entry.is_file()})
-    for name, body in _sampled(job):
-        if (Path(job.folder) / name).read_bytes() != body:
-            raise Wrong(f"{name} holds something else")
-    return len(job.names)
+    tally = Tally(job)
+    with os.scandir(job.folder) as entries:
+        for entry in entries:
+            if entry.is_file():
+                tally.add(entry.name, entry.stat().st_size)
+    _compare(job, {name: (Path(job.folder) / name).read_bytes() for name in tally.sample})
+    return tally.complete()
 
 
 def packed(job, _):
     """What bench/floor appends: a block of name and zeros, and the body padded to blocks, for each file."""
-    padded = (job.served.size + 511) // 512 * 512
     stored = (Path(job.folder) / "packed").read_bytes()
-    places = {stored[at:at + 512].rstrip(b"\0").decode(): at + 512 for at in range(0, len(stored), 512 + padded)}
-    _compare(job, dict.fromkeys(places, job.served.size))
-    for name, body in _sampled(job):
-        if stored[places[name]:places[name] + padded] != body.ljust(padded, b"\0"):
-            raise Wrong(f"{name} holds something else")
-    return len(job.names)
+    tally, size = Tally(job), job.served.size
+    each = 512 + (size + 511) // 512 * 512
+    bodies = {}
+    for at in range(0, len(stored), each):
+        name = stored[at:at + 512].rstrip(b"\0").decode()
+        tally.add(name, size)
+        if tally.sample[-1:] == [name]:
+            bodies[name] = stored[at + 512:at + each].rstrip(b"\0")
+    _compare(job, bodies)
+    return tally.complete()
 
 
 def shards(job, _):
     """Shards as GNU tar reads them."""
-    found = {}
-    sample, bodies = dict(_sampled(job)), {}
-    for shard in sorted(Path(job.folder).glob("*.tar*")):
-        if shard.suffix not in (".tar", ".zst"):
-            continue
+    tally = Tally(job)
+    for shard in sorted(path for path in Path(job.folder).iterdir() if path.name.endswith((".tar", ".tar.zst"))):
         tar = ["tar", *(["--zstd"] if shard.suffix == ".zst" else []), "-f", shard]
-        listed = subprocess.run([*tar, "-tv"], capture_output=True, text=True)
-        if listed.returncode != 0:
-            raise Wrong(f"{shard.name}: {listed.stderr.strip()[-200:]}")
-        for line in listed.stdout.splitlines():
-            fields = line.split(maxsplit=5)
-            found[fields[5]] = int(fields[2])
-        here = [name for name in sample if name in found and name not in bodies]
-        if here:
-            content = subprocess.run([*tar, "-xO", *here], capture_output=True, check=True).stdout
-            in_order = sorted(here, key=list(found).index)
-            bodies |= {name: content[at * job.served.size:][:job.served.size] for at, name in enumerate(in_order)}
-    _compare(job, found)
-    if wrong := next((name for name, body in sample.items() if bodies[name] != body), None):
-        raise Wrong(f"{wrong} holds something else")
-    return len(job.names)
+        before = len(tally.sample)
+        with subprocess.Popen([*tar, "-tv"], stdout=subprocess.PIPE, text=True) as listing:
+            for line in listing.stdout:
+                fields = line.split(maxsplit=5)
+                tally.add(fields[5].rstrip("\n"), int(fields[2]))
+        if listing.returncode != 0:
+            raise Wrong(f"tar does not read {shard.name}: exit {listing.returncode}")
+        if here := tally.sample[before:]:  # they come out in the order in which they lie there
+            content = subprocess.run([*tar, "-xO", *here], stdout=subprocess.PIPE, check=True).stdout
+            size = job.served.size
+            _compare(job, {name: content[at * size:][:size] for at, name in enumerate(here)})
+    return tally.complete()
 
 
 def wrk(_, output):

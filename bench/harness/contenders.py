@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable
 
 from . import checks
-from .servers import SEED, Served
+from .servers import SEED, Served, Servers
 
 BASELINES = Path(__file__).parents[1] / "baselines"
 WRK_SCRIPT = Path(__file__).parents[1] / "wrk.lua"
@@ -21,8 +21,14 @@ class Job:
     url: str
     port: int
     folder: str  # empty, on a fresh file system; the command runs in it
-    lists: Path  # see Servers.lists
-    names: list = field(repr=False)
+    servers: Servers = field(repr=False)
+
+    @property
+    def names(self):
+        return self.servers.names(self.served)
+
+    def list_file(self, form):
+        return self.servers.list_file(self.served, self.url, form)
 
 
 @dataclass(frozen=True)
@@ -80,18 +86,18 @@ GIVEN = "given the list of URLs"
 PEERS = {
     "wget2": (("wget2",), lambda job: [
         "wget2", "--no-config", "-q", "-nd", "--max-threads=16", "--http2=off", "--robots=off", "--hsts=off",
-        "--compression=none", "-i", job.lists / "urls"], "16 threads"),
+        "--compression=none", "-i", job.list_file("urls")], "16 threads"),
     "curl -Z": (("curl",), lambda job: [
-        "curl", "-q", "-s", "-Z", "--parallel-max", "16", "-K", job.lists / "curl"], "16 at a time"),
+        "curl", "-q", "-s", "-Z", "--parallel-max", "16", "-K", job.list_file("curl")], "16 at a time"),
     "aria2": (("aria2c",), lambda job: [
         "aria2c", "--no-conf", "-q", "-j", "16", "-x", "1", "--file-allocation=none", "--auto-save-interval=0",
-        "--deferred-input=true", "--summary-interval=0", "-i", job.lists / "aria2"], "16 at a time"),
+        "--deferred-input=true", "--summary-interval=0", "-i", job.list_file("aria2")], "16 at a time"),
     "rclone": (("rclone",), lambda job: [
         "rclone", "copy", "-q", "--config", "", "--transfers", "16", "--checkers", "1", "--no-traverse",
         "--no-check-dest", "--ignore-checksum", "--http-no-head", "--http-url", job.url + "/get", "--files-from-raw",
-        job.lists / "names", ":http:", job.folder], "16 at a time, no HEAD"),
+        job.list_file("names"), ":http:", job.folder], "16 at a time, no HEAD"),
     "xargs curl": (("xargs", "curl"), lambda job: [
-        "xargs", "-a", job.lists / "urls", "-P", "4", "-n", "1000", "curl", "-q", "-s", "--remote-name-all"],
+        "xargs", "-a", job.list_file("urls"), "-P", "4", "-n", "1000", "curl", "-q", "-s", "--remote-name-all"],
         "4 at a time, 1,000 URLs each"),
 }
 
@@ -103,27 +109,34 @@ def _peer(name, files):
 
 
 def everybody(build, quick, most_files):
-    """All of them. No run has more than `most_files` files."""
+    """All of them; those that are compared with each other stand together. No run has more than `most_files` files."""
     def count(whole):
         return max(1, min(most_files, whole // 4 if quick else whole))
 
-    packed, single, peer = count(1_000_000), count(200_000), count(40_000)
+    packed, single, real, peer, slow = map(count, (600_000, 200_000, 60_000, 40_000, 10_000))
+
+    def ours(sink, depth, workers, kind):
+        files = real if kind == "nginx" else single if sink == "files" else packed
+        return gigafetch(build, sink, depth, workers, Served(kind, files))
+
     for depth in DEPTHS:
         yield _floor(build, "files", depth, single)
+        yield ours("files", depth, 1, "origin")
         yield _floor(build, "packed", depth, packed)
+        yield ours("tar", depth, 1, "origin")
         yield _wrk(depth, 1 if quick else 3)
-    for kind in ("origin", "nginx"):
-        for sink in SINKS:
-            files = single if sink == "files" or kind == "nginx" else packed
+        yield ours("tar+zstd1", depth, 1, "origin")
+    for sink in SINKS:
+        for kind in ("origin", "nginx"):
             for depth in DEPTHS:
                 for workers in WORKERS:
-                    if quick and workers > 1 and (depth != 16 or workers == 2 or kind == "nginx"):
-                        continue
-                    yield gigafetch(build, sink, depth, workers, Served(kind, files))
+                    is_new = workers > 1 or kind == "nginx"
+                    if is_new and not (quick and workers > 1 and (depth != 16 or workers == 2 or kind == "nginx")):
+                        yield ours(sink, depth, workers, kind)
     for name in PEERS:
         yield _peer(name, peer)
-    yield _baseline("sync", count(10_000), "requests.Session")
-    yield _baseline("threads", count(10_000), "requests, 16 threads")
-    yield _baseline("processes", count(10_000), "requests, 4 processes")
+    yield _baseline("sync", slow, "requests.Session")
+    yield _baseline("threads", slow, "requests, 16 threads")
+    yield _baseline("processes", slow, "requests, 4 processes")
     yield _baseline("event_loop", peer, "aiohttp on uvloop, 64 at a time")
     yield _baseline("combo", peer, "2 processes, each aiohttp on uvloop, 64 at a time")

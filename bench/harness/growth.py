@@ -11,12 +11,12 @@ COUNTS = (10**4, 10**5, 10**6, 10**7)
 WORKERS = (1, 2, 4, 8, 16)
 SIZES = (0, 100, 1000, 10_000, 100_000, MIB)
 LAGS = (0, 1, 5, 20, 50)
-ROOM = {"files": 4096 + 1200, "tar": 1024, "tar+zstd1": 256}  # bytes that a small file takes on tmpfs
 
 
 def _fits(sink, files, size, free):
-    body = {"files": (size + 4095) // 4096 * 4096 + 1200, "tar": size + 1024, "tar+zstd1": size * 3 // 4 + 256}
-    return files * body[sink] < free // 2
+    """Whether so many files take at most a third of what is free, on tmpfs."""
+    each = {"files": (size + 4095) // 4096 * 4096 + 1200, "tar": size + 1024, "tar+zstd1": size * 3 // 4 + 256}
+    return files * each[sink] < free // 3
 
 
 def contenders(build, quick, most_files, free):
@@ -27,17 +27,17 @@ def contenders(build, quick, most_files, free):
 
     limit = min(most_files, 10**6 if quick else 10**7)
     whole = min(most_files, 50_000 if quick else 200_000)
+    packed = min(most_files, 3 * whole)
     for sink in SINKS:
         for files in COUNTS:
             # A folder of millions of files is the subject of another page: the curve of `files` ends at 10^6.
             if files <= limit and _fits(sink, files, 100, free) and (sink != "files" or files <= 10**6):
                 yield one("count", files, sink, files)
         for workers in WORKERS:
-            yield one("workers", workers, sink, whole * (1 if sink == "files" else 4) if whole < most_files else whole,
-                      workers=workers, cores=2)
+            yield one("workers", workers, sink, whole if sink == "files" else packed, workers=workers, cores=2)
         for size in SIZES:
             files = min(whole, max(500, (256 if quick else 1024) * MIB // max(size, 1)))
             if _fits(sink, files, size, free):
-                yield one("size", size, sink, min(files, most_files), size=size)
+                yield one("size", size, sink, files, size=size)
         for lag in LAGS:
-            yield one("lag", lag, sink, whole, lag=lag)
+            yield one("lag", lag, sink, max(1, whole // 4), lag=lag)

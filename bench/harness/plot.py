@@ -5,7 +5,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 COLOURS = {"limit": "#888888", "gigafetch": "#2a78b5", "peer": "#d98326", "baseline": "#b5473a"}
-AXES = {"count": "files", "workers": "workers (two cores)", "size": "bytes of a body", "lag": "lag, ms"}
+AXES = {"count": ("files", "log"), "workers": ("workers (two cores)", "linear"), "size": ("bytes of a body", "symlog"),
+        "lag": ("lag, ms", "linear")}
 
 
 def _bars(axes, results):
@@ -31,12 +32,14 @@ def _curve(axes, curve, results):
             lines.setdefault(sink, []).append((int(value), result.spread("cpu_us").median))
     for sink, points in sorted(lines.items()):
         axes.plot(*zip(*sorted(points)), marker="o", ms=3, lw=1, label=sink)
-    axes.set_xlabel(AXES[curve], fontsize=7)
+    label, scale = AXES[curve]
+    axes.set_xlabel(label, fontsize=7)
     axes.set_ylabel("CPU per file, us", fontsize=7)
     axes.tick_params(labelsize=6)
-    axes.set_xscale("log" if curve == "count" else "linear" if curve == "lag" else "symlog", base=10)
-    axes.set_yscale("log" if curve == "size" else "linear")
-    if curve != "size":
+    axes.set_xscale(scale)
+    if curve == "size":
+        axes.set_yscale("log")
+    else:
         axes.set_ylim(bottom=0)
     if lines:
         axes.legend(fontsize=6)

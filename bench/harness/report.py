@@ -65,8 +65,8 @@ def _growth(results):
 def _micro(micro):
     if not micro:
         return ""
-    rows = [[row["name"], f"{row['ns']:,.1f}", row["unit"]] for row in micro]
-    return "## Parts\n\nCPU of one processor, medians.\n\n" + _table(["what", "ns", "for each"], rows) + "\n"
+    rows = [[row["name"], f"{row['ns']:.3g} ({row['min']:.3g} to {row['max']:.3g})", row["item"]] for row in micro]
+    return "## Parts\n\n" + _table(["what", "CPU ns", "for each"], rows) + "\n"
 
 
 def _targets(judged):

@@ -98,6 +98,10 @@ class Nginx(RealFiles):
             return int(re.search(r"\n\s*\d+ \d+ (\d+)", answer.read().decode())[1])
 
 
+ENTRIES = {"names": "{name}\n", "urls": "{url}\n", "curl": 'url="{url}"\noutput="{name}"\n',
+           "aria2": "{url}\n out={name}\n"}
+
+
 class Servers:
     """Origins by what they serve, each started when it is first asked for and then kept."""
 
@@ -114,6 +118,7 @@ class Servers:
         shutil.rmtree(self.scratch)
 
     def names(self, served):
+        """All of them, in their order. Not for tens of millions."""
         key = served.files
         if key not in self.listed:
             with embedded(self.gigafetch, Served("origin", served.files), self.cpu) as origin:
@@ -131,21 +136,10 @@ class Servers:
                 self.running[key] = embedded(self.gigafetch, served, self.cpu, count)
         return self.running[key]
 
-    def stop(self, served):
-        for count in (False, True):
-            if server := self.running.pop((served, count), None):
-                server.__exit__()
-
-    def lists(self, served, url):
-        """Files for the clients that are given every URL: names, URLs, and pairs for curl and for aria2."""
-        port = url.rsplit(":", 1)[1]
-        path = Path(self.scratch) / f"{served.files}-{port}"
+    def list_file(self, served, url, form):
+        """A file with an entry for each file that is served, for the clients that are given them all."""
+        path = Path(self.scratch) / f"{form}-{served.files}-{url.rsplit(':', 1)[1]}"
         if not path.exists():
-            path.mkdir()
-            names = self.names(served)
-            urls = [f"{url}/get/{quote(name)}" for name in names]
-            (path / "names").write_text("".join(f"{name}\n" for name in names))
-            (path / "urls").write_text("".join(f"{url}\n" for url in urls))
-            (path / "curl").write_text("".join(f'url="{url}"\noutput="{name}"\n' for url, name in zip(urls, names)))
-            (path / "aria2").write_text("".join(f"{url}\n out={name}\n" for url, name in zip(urls, names)))
+            path.write_text("".join(ENTRIES[form].format(url=f"{url}/get/{quote(name)}", name=name)
+                                    for name in self.names(served)))
         return path

@@ -1,6 +1,7 @@
 """Runs contenders in turns and keeps what was measured of each."""
 import os
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -77,8 +78,7 @@ class Session:
         server = self.servers.serving(served, count=inspect)
         cpus = self.client_cpus[:1] if contender.cores == 1 else sorted({*self.client_cpus, self.origin_cpu})
         with FRESH[self.fs](served.files, served.size) as folder, pinned(self.origin_cpu):
-            job = Job(served, server.url, server.port, folder, self.servers.lists(served, server.url),
-                      self.servers.names(served))
+            job = Job(served, server.url, server.port, folder, self.servers)
             seen = self._requests_seen(server, served) if inspect else 0
             usage = measure(self.meter, contender.command(job), cpus, folder, self.patience, watch_tree=inspect)
             if inspect:
@@ -98,7 +98,7 @@ class Session:
                 result.runs.append(figures)
         except Unavailable as why:
             result.state, result.reason = "not available", str(why)
-        except (checks.Wrong, OSError, RuntimeError) as why:
+        except (checks.Wrong, OSError, RuntimeError, subprocess.SubprocessError) as why:
             result.state, result.reason = "failed", str(why)
 
     def compare(self, contenders, runs):

@@ -26,7 +26,7 @@ def bench(tmp_path, only, *options, code=0, build=BUILD):
 
 def test_limits_and_gigafetch_are_compared_and_judged(tmp_path):
     done, rows, targets = bench(tmp_path, "^(floor .* d16|gigafetch files d16 w[14] origin)$")
-    assert list(rows) == ["floor files d16", "floor packed d16", "gigafetch files d16 w1 origin",
+    assert list(rows) == ["floor files d16", "gigafetch files d16 w1 origin", "floor packed d16",
                           "gigafetch files d16 w4 origin"]
     for row in rows.values():
         assert row["state"] == "ok" and row["files_done"] == row["requests"] == 2000, row
@@ -67,7 +67,7 @@ def test_a_client_that_stores_too_little_fails(tmp_path):
     done, rows, _ = bench(tmp_path, "^(floor files d1|gigafetch files d1 w1 origin)$", build=missing_one, code=1)
     assert rows["floor files d1"]["state"] == "ok"
     assert rows["gigafetch files d1 w1 origin"]["state"] == "failed"
-    assert "1999 files stored, not 2000" in done.stdout and "failed: gigafetch files d1 w1 origin" in done.stderr
+    assert "1999 files stored, not 2000" in done.stdout and "gigafetch files d1 w1 origin failed" in done.stderr
 
 
 def test_wrong_sizes_wrong_bytes_and_a_wrong_exit_are_seen(tmp_path):
