@@ -83,22 +83,25 @@ def _baseline(name, files, note):
 
 
 GIVEN = "given the list of URLs"
+# Program, command and note of each, at what was the best of several settings on one core.
 PEERS = {
     "wget2": (("wget2",), lambda job: [
-        "wget2", "--no-config", "-q", "-nd", "--max-threads=16", "--http2=off", "--robots=off", "--hsts=off",
-        "--compression=none", "-i", job.list_file("urls")], "16 threads"),
+        "wget2", "--no-config", "-q", "-nd", "--max-threads=4", "--http2=off", "--robots=off", "--hsts=off",
+        "--compression=none", "-i", job.list_file("urls")], "4 threads"),
     "curl -Z": (("curl",), lambda job: [
         "curl", "-q", "-s", "-Z", "--parallel-max", "16", "-K", job.list_file("curl")], "16 at a time"),
     "aria2": (("aria2c",), lambda job: [
-        "aria2c", "--no-conf", "-q", "-j", "16", "-x", "1", "--file-allocation=none", "--auto-save-interval=0",
-        "--deferred-input=true", "--summary-interval=0", "-i", job.list_file("aria2")], "16 at a time"),
+        "aria2c", "--no-conf", "-q", "-j", "16", "-x", "1", "-s", "1", "--file-allocation=none",
+        "--auto-save-interval=0", "--deferred-input=true", "--summary-interval=0", "--max-download-result=0",
+        "--disk-cache=0", "--auto-file-renaming=false", "--allow-overwrite=true", "--show-console-readout=false",
+        "--disable-ipv6=true", "--async-dns=false", "-i", job.list_file("aria2")], "16 at a time"),
     "rclone": (("rclone",), lambda job: [
-        "rclone", "copy", "-q", "--config", "", "--transfers", "16", "--checkers", "1", "--no-traverse",
+        "rclone", "copy", "-q", "--config", "", "--transfers", "4", "--checkers", "1", "--no-traverse",
         "--no-check-dest", "--ignore-checksum", "--http-no-head", "--http-url", job.url + "/get", "--files-from-raw",
-        job.list_file("names"), ":http:", job.folder], "16 at a time, no HEAD"),
+        job.list_file("names"), ":http:", job.folder], "4 at a time, no HEAD"),
     "xargs curl": (("xargs", "curl"), lambda job: [
-        "xargs", "-a", job.list_file("urls"), "-P", "4", "-n", "1000", "curl", "-q", "-s", "--remote-name-all"],
-        "4 at a time, 1,000 URLs each"),
+        "xargs", "-a", job.list_file("urls"), "-P", "2", "-n", "5000", "curl", "-q", "-s", "--remote-name-all"],
+        "2 at a time, 5,000 URLs each"),
 }
 
 
