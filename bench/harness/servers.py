@@ -39,8 +39,9 @@ class Origin:
     def __init__(self, gigafetch, *options, cpu=None, listen="127.0.0.1:0"):
         command = [gigafetch, "origin", "--listen", listen, *map(str, options)]
         before = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
+        # Of a session of its own: an interrupt from the terminal must not end it before its clients.
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=before)
+                                        preexec_fn=before, start_new_session=True)
         first_line = self.process.stdout.readline().split()
         if not first_line:
             raise OSError(f"the origin did not start: exit {self.process.wait()}")

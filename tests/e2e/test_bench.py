@@ -3,11 +3,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from command import BINARY
+from layouts import below
 
 PROJECT = Path(__file__).parents[2]
 BUILD = Path(BINARY).parents[1]
@@ -86,6 +88,43 @@ def test_an_option_that_is_refused_is_not_available_and_nothing_is_reached_by_it
     assert rows["gigafetch tar d16 w1 origin"]["state"] == "not available"
     assert "**not available**: refused: unknown option" in done.stdout
     assert targets["packed (tar), depth 16, whole tree"]["verdict"] == "not measured"
+
+
+def test_a_long_run_goes_on_after_an_interrupt_and_its_figures_add_up(tmp_path):
+    job = tmp_path / "job"
+
+    def billion(build, *options):
+        return [sys.executable, PROJECT / "bench/billion", "--sink", "files", "--files", "20000", "--out", job, "--build",
+                build, "--workers", "1", *options]
+
+    slow = build_with(tmp_path, f'exec {BINARY} "$@" --rate 2000')
+    first = subprocess.Popen(billion(slow), stderr=subprocess.PIPE, text=True)
+    try:
+        assert first.stderr.readline().startswith("fetch")  # its first figures
+        first.send_signal(signal.SIGINT)
+        said = first.stderr.read()
+        assert first.wait(timeout=100) == 4 and "interrupted" in said, said
+    finally:
+        first.kill()
+        first.wait()
+        first.stderr.close()
+    other = subprocess.run([*billion(BUILD), "--content"], capture_output=True, text=True, timeout=100)
+    assert other.returncode == 1 and "holds a job with content False, not True" in other.stderr
+    done = subprocess.run(billion(BUILD, "--keep"), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "20,000 stored, 0 failed, 2,000,000 bytes" in done.stdout and "and 2 run(s)" in done.stdout
+    legs = json.loads((job / "job.json").read_text())["legs"]
+    assert [(leg["command"], leg["exit"]) for leg in legs] == [("fetch", 4), ("fetch", 0), ("verify", 0)]
+    assert legs[1]["before"] == legs[0]["seconds"] > 0
+    first_stored = legs[0]["summary"]["stored"]
+    assert 0 < first_stored < 20000 and legs[1]["summary"]["requests"] < 20000 - first_stored + 50
+    assert len(below(job / "files", "-name", "file*", "-type", "f")) == 20000
+
+
+def test_a_long_run_asks_for_room_first(tmp_path):
+    done = subprocess.run([PROJECT / "bench/billion", "--files", str(10**15), "--out", tmp_path / "job", "--build", BUILD],
+                          capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "GB more" in done.stderr and not (tmp_path / "job/files").exists()
 
 
 def test_the_meter_counts_the_whole_tree_and_only_that(tmp_path):
