@@ -40,7 +40,7 @@ def _curve(axes, curve, results):
     if curve == "size":
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
     if lines:
         axes.legend(fontsize=6)
 

@@ -81,8 +81,9 @@ def markdown(results, micro, judged, conditions):
 
 CPU is that of the whole tree of processes, user and system; `peak` is the memory of the largest process, `tree` that of
 all of them, with shared pages divided (watched in the warm-up). `requests` are those for files, as the origin counted
-them in the warm-up (nginx: with those for pages). Medians, with least and most of all runs. Every run was checked: all
-files there, with their sizes, a sample of them with their bytes.
+them in the warm-up (nginx: with those for pages). Medians, with least and most of all runs. `d16` is 16 requests in
+flight on each connection, `w4` four workers. Every run was checked: all files there, with their sizes, a sample of
+them with their bytes.
 
 {_comparison(results)}{_growth(results)}{_micro(micro)}{_targets(judged)}"""
 

@@ -62,11 +62,11 @@ class Session:
 
     def _judge(self, contender, job, usage):
         """The number of files done."""
-        last_words = " ".join(usage.errors.split()[-40:]) or " ".join(usage.output.split()[-40:])
         if contender.group == "gigafetch" and usage.status == 2:
-            raise Unavailable(f"refused: {last_words}")
+            raise Unavailable(next(iter(usage.errors.splitlines()), "refused"))
         if usage.status != 0:
-            raise checks.Wrong(f"exit {usage.status}: {last_words}")
+            last_words = (usage.errors or usage.output).split()[-40:]
+            raise checks.Wrong(f"exit {usage.status}: {' '.join(last_words)}")
         return contender.check(job, usage.output)
 
     def run_once(self, result, inspect):
@@ -79,11 +79,13 @@ class Session:
         cpus = self.client_cpus[:1] if contender.cores == 1 else sorted({*self.client_cpus, self.origin_cpu})
         with FRESH[self.fs](served.files, served.size) as folder, pinned(self.origin_cpu):
             job = Job(served, server.url, server.port, folder, self.servers)
-            seen = self._requests_seen(server, served) if inspect else 0
+            counted = inspect and contender.check is not checks.wrk  # that one is given a time, not files
+            seen = self._requests_seen(server, served) if counted else 0
             usage = measure(self.meter, contender.command(job), cpus, folder, self.patience, watch_tree=inspect)
-            if inspect:
+            if counted:
                 # nginx counts this very question, too.
                 result.requests = self._requests_seen(server, served) - seen - (served.kind == "nginx")
+            if inspect:
                 result.tree_kib = usage.tree_kib
             files = self._judge(contender, job, usage)
         return Figures(files, usage.seconds, usage.cpu, usage.peak_kib)
