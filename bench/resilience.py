@@ -14,42 +14,21 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+from harness.servers import Origin
+from harness.stats import Spread
 
 RUNS = 5
-
-
-class Origin:
-    def __init__(self, gigafetch, *options):
-        self.process = subprocess.Popen([gigafetch, "origin", "--listen", "127.0.0.1:0", *map(str, options)],
-                                        stdout=subprocess.PIPE, text=True)
-        self.url = self.process.stdout.readline().split()[-1]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def count(self):
-        with urllib.request.urlopen(self.url + "/count") as answer:
-            return json.load(answer)
 
 
 def fetch(gigafetch, url, folder, *options):
     done = subprocess.run([gigafetch, "fetch", "--json", "--progress", "none", "--layout", "fanout",
                            *map(str, options), url, folder], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
-
-
-def spread(values, form=".2f"):
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def durability(gigafetch, folder):
@@ -63,10 +42,10 @@ def durability(gigafetch, folder):
                 if run > 0:
                     figures.setdefault(level, []).append(summary)
     for level, summaries in figures.items():
-        print(f"--durability {level:8} {spread([s['files_per_second'] for s in summaries], ',.0f')} files/s, "
-              f"{spread([s['cpu_us_per_file'] for s in summaries])} us of CPU per file")
+        print(f"--durability {level:8} {Spread([s['files_per_second'] for s in summaries]):,.0f} files/s, "
+              f"{Spread([s['cpu_us_per_file'] for s in summaries])} us of CPU per file")
     ratios = [b["files_per_second"] / p["files_per_second"] for p, b in zip(figures["process"], figures["batch"])]
-    print(f"batch / process        {spread(ratios)}")
+    print(f"batch / process        {Spread(ratios)}")
 
 
 def bounds(gigafetch, folder):
@@ -81,7 +60,7 @@ def bounds(gigafetch, folder):
             assert run.wait() == 4
             stops.append(time.monotonic() - begin)
             shutil.rmtree(folder)
-    print(f"SIGTERM to exit, 16 workers busy   {spread(stops)} s")
+    print(f"SIGTERM to exit, 16 workers busy   {Spread(stops)} s")
     done = 1_000_000
     with Origin(gigafetch, "--files", done + 100_000, "--page-size", 1000, "--count") as origin:
         fetch(gigafetch, origin.url, folder, "--limit", done, "--pipeline", 16)
@@ -96,7 +75,7 @@ def bounds(gigafetch, folder):
             resumes.append(time.monotonic() - begin)
             run.send_signal(signal.SIGTERM)
             run.wait()
-    print(f"start to first new request, {done:,} files done   {spread(resumes, '.3f')} s")
+    print(f"start to first new request, {done:,} files done   {Spread(resumes):.3f} s")
 
 
 def ledger(gigafetch, folder):

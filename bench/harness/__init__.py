@@ -1,0 +1,1 @@
+"""What bench/run and the other programs beside it share."""
