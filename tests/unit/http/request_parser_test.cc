@@ -211,7 +211,8 @@ TEST_CASE("heads that differ may follow each other in any order") {
       "HEAD /p HTTP/1.1\r\nHost: h\r\n\r\n",
       "GET /" + std::string(2'000, 'q') + " HTTP/1.1\r\nHost: h\r\n\r\n",
       "GET /r HTTP/1.1\r\nX: " + std::string(6'000, 'x') + "\r\n\r\n",
-      "GET /s\r\n\r\n"};
+      "GET /s\r\n\r\n",
+      "GET /t##u HTTP/1.1\r\nHost: h\r\n\r\n"};
   for (const std::string& first : requests) {
     for (const std::string& second : requests) {
       for (const std::string& third : requests) {
@@ -223,6 +224,15 @@ TEST_CASE("heads that differ may follow each other in any order") {
       }
     }
   }
+}
+
+TEST_CASE("what repeats a request inside of another one is no request, in every split") {
+  const std::string plain = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+  CHECK(requests_of(plain +
+                    fmt::format("POST /b HTTP/1.1\r\nContent-Length: {}\r\n\r\n", plain.size()) +
+                    plain + plain) == Requests{"GET /a keep", "other /b keep", "GET /a keep"});
+  CHECK(requests_of(plain + "GET /c HTTP/1.1\r\nX: " + plain + plain) ==
+        Requests{"GET /a keep", "GET /c keep", "GET /a keep"});
 }
 
 TEST_CASE("repeated requests behind the announced last one are refused") {
