@@ -5,8 +5,8 @@
 //
 // Clients send the same head again and again, but for the target. What followed the target of the
 // last GET that llhttp took is remembered, and a request with a plain target and exactly those
-// bytes behind it needs no llhttp: it would come to the same. A third of what an answer of the
-// server cost was spent there (bench/origin.py).
+// bytes behind it needs no llhttp: it would come to the same. A third of the instructions of an
+// answer were spent there (callgrind; bench/origin.py measures the whole).
 #pragma once
 
 #include <llhttp.h>
