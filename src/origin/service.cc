@@ -90,11 +90,10 @@ AfterReply Service::list(std::string_view query, std::string& out) {
   const uint64_t end = std::min(catalogue_.files(), index + page_size_);
   page_ = "{\"FileNames\":[";
   for (uint64_t i = index; i < end; ++i) {
-    page_ += i == index ? "\"" : ",\"";
+    page_ += i == index ? "\"" : "\",\"";
     catalogue_.append_name(page_, i);
-    page_ += '"';
   }
-  page_ += ']';
+  page_ += index < end ? "\"]" : "]";
   if (end < catalogue_.files()) {
     fmt::format_to(std::back_inserter(page_), ",\"NextMarker\":\"{}{}\"", kMarkerPrefix, end);
   }

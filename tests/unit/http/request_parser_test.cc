@@ -163,6 +163,85 @@ TEST_CASE("a request behind the announced last one is refused") {
   CHECK(requests_of(last + last) == Requests{"GET /a close", "refused"});
 }
 
+// Byte by byte every request goes through llhttp; whole, one that repeats the head before it may
+// not.
+TEST_CASE("a request like the one before it is read as llhttp reads it, whatever byte is changed") {
+  const std::string plain = "GET /get/a?b=%20 HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n";
+  CHECK(fed_in(plain + plain + plain, SIZE_MAX) == Requests(3, "GET /get/a?b=%20 keep"));
+  std::string different;
+  size_t taken = 0;
+  const auto compare = [&](const std::string& changed) {
+    const std::string bytes = plain + changed + plain;
+    const Requests whole = fed_in(bytes, SIZE_MAX);
+    taken += whole.size() == 3 && whole[2] == "GET /get/a?b=%20 keep" ? 1 : 0;
+    if (whole != fed_in(bytes, 1)) different += printable(changed, 100) + "\n";
+  };
+  for (size_t at = 0; at < plain.size(); ++at) {
+    for (int byte = 0; byte < 256; ++byte) {
+      std::string changed = plain;
+      changed[at] = static_cast<char>(byte);
+      compare(changed);
+      std::string longer = plain;
+      longer.insert(at, 1, static_cast<char>(byte));
+      compare(longer);
+    }
+    std::string shorter = plain;
+    shorter.erase(at, 1);
+    compare(shorter);
+    compare(plain.substr(at));
+  }
+  CHECK(different == "");
+  CHECK(taken > 1000);
+}
+
+TEST_CASE("heads that differ may follow each other in any order") {
+  const Strings requests{
+      "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /b HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /c?d#e HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET  /f HTTP/1.1\r\nHost: h\r\n\r\n",
+      "\r\nGET /g HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET http://h/i HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /j HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+      "GET /k HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+      "GET /l HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+      "GET /m HTTP/1.1\r\nContent-Length: 3\r\n\r\nGET",
+      "GET /n HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+      "GET /o HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+      "HEAD /p HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /" + std::string(2'000, 'q') + " HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /r HTTP/1.1\r\nX: " + std::string(6'000, 'x') + "\r\n\r\n",
+      "GET /s\r\n\r\n",
+      "GET /t##u HTTP/1.1\r\nHost: h\r\n\r\n"};
+  for (const std::string& first : requests) {
+    for (const std::string& second : requests) {
+      for (const std::string& third : requests) {
+        const std::string bytes = first + second + second + third + first;
+        const Requests read = fed_in(bytes, 1);
+        CAPTURE(printable(bytes, 300));
+        CHECK(fed_in(bytes, SIZE_MAX) == read);
+        CHECK(fed_in(bytes, 61) == read);
+      }
+    }
+  }
+}
+
+TEST_CASE("what repeats a request inside of another one is no request, in every split") {
+  const std::string plain = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+  CHECK(requests_of(plain +
+                    fmt::format("POST /b HTTP/1.1\r\nContent-Length: {}\r\n\r\n", plain.size()) +
+                    plain + plain) == Requests{"GET /a keep", "other /b keep", "GET /a keep"});
+  CHECK(requests_of(plain + "GET /c HTTP/1.1\r\nX: " + plain + plain) ==
+        Requests{"GET /a keep", "GET /c keep", "GET /a keep"});
+}
+
+TEST_CASE("repeated requests behind the announced last one are refused") {
+  const std::string plain = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+  const std::string last = "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+  CHECK(requests_of(plain + plain + last + plain) ==
+        Requests{"GET /a keep", "GET /a keep", "GET /a close", "refused"});
+}
+
 TEST_CASE("an offer to upgrade is passed over") {
   const std::string request =
       "GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -233,6 +312,28 @@ TEST_CASE("a handler that wants no more gets one request at each resume, however
     CHECK(handler.targets == Strings{"/a", "/b", "/c", "/d"});
     CHECK_FALSE(parser.holding());
     CHECK(parser.resume());
+  }
+}
+
+TEST_CASE("a handler that wants no more gets repeated requests one by one as well") {
+  std::string bytes;
+  Strings expected;
+  for (const char* target : {"/a", "/b", "/c", "/d", "/e"}) {
+    bytes += fmt::format("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", target);
+    expected.emplace_back(target);
+  }
+  for (size_t cut = 0; cut <= bytes.size(); ++cut) {
+    CAPTURE(cut);
+    Reluctant handler;
+    RequestParser parser(handler);
+    CHECK(parser.feed(std::string_view(bytes).substr(0, cut)));
+    CHECK(parser.feed(std::string_view(bytes).substr(cut)));
+    for (size_t resumes = 0; parser.holding() && resumes < 10; ++resumes) {
+      const size_t before = handler.targets.size();
+      CHECK(parser.resume());
+      CHECK(handler.targets.size() <= before + 1);
+    }
+    CHECK(handler.targets == expected);
   }
 }
 
