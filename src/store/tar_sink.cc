@@ -14,6 +14,10 @@ constexpr size_t kLotBytes = 4 * 1024 * 1024;
 constexpr size_t kAllLotsBytes = 12 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
 constexpr size_t kLotStreams = 4;
+// A file in pieces is gathered up to this size, and while all of them that are not whole have come
+// to less than so much together.
+constexpr uint64_t kMostGathered = 1024 * 1024;
+constexpr size_t kAllComing = 8 * 1024 * 1024;
 // Pieces of a streamed file become a frame when they have come to so much.
 constexpr size_t kStreamFrame = 128 * 1024;
 constexpr size_t kSpareBuffers = 4;
@@ -24,66 +28,92 @@ std::string end_of_archive() {
 
 }  // namespace
 
-// A file that arrives in pieces.
+// A file that arrives in pieces: gathered as long as there is room, streamed from then on.
 class TarSink::Writer final : public BodyWriter {
  public:
-  Writer(TarSink& sink, Stream& stream, Lot& lot, std::string path, uint64_t announced)
-      : sink_(sink),
-        stream_(stream),
-        lot_(lot),
-        path_(std::move(path)),
-        begin_(stream.shard->size()),
-        announced_(announced) {}
+  Writer(TarSink& sink, Lot& lot, std::string_view name, std::optional<uint64_t> announced)
+      : sink_(sink), lot_(lot), name_(name), path_(sink.path_), announced_(announced.value_or(0)) {}
 
   ~Writer() override {
-    if (closed_) return;
-    stream_.pending.clear();
+    sink_.coming_ -= gathered_.size();
+    if (stream_ == nullptr || closed_) return;
+    stream_->pending.clear();
     // A shard that cannot be cut takes no further file.
-    stream_.free = stream_.shard->cut(begin_).ok();
-  }
-
-  StoreStatus begin() {
-    std::string header;
-    sink_.headers_.append_extended(header, path_, announced_);
-    return stream_.shard->append(sink_.compressor_ ? stored_frame(header) : header);
+    stream_->free = stream_->shard->cut(begin_).ok();
   }
 
   StoreStatus append(std::string_view piece) override {
     size_ += piece.size();
-    if (!sink_.compressor_) return stream_.shard->append(piece);
-    stream_.pending += piece;
-    return stream_.pending.size() < kStreamFrame ? StoreStatus() : write_pending();
+    if (stream_ == nullptr && has_room(piece.size())) {
+      gathered_ += piece;
+      sink_.coming_ += piece.size();
+      return {};
+    }
+    if (stream_ == nullptr) {
+      if (StoreStatus status = start_stream(); !status.ok()) return status;
+    }
+    return stream(piece);
   }
 
   StoreStatus close() override {
-    stream_.pending.append(tar_padding(size_), '\0');
+    if (stream_ == nullptr) return sink_.put(lot_, name_, gathered_);
+    stream_->pending.append(tar_padding(size_), '\0');
     if (StoreStatus status = write_pending(); !status.ok()) return status;
     if (size_ != announced_) {
-      std::string header;
-      sink_.headers_.append_extended(header, path_, size_);
-      const std::string frame = sink_.compressor_ ? stored_frame(header) : header;
-      if (StoreStatus status = stream_.shard->overwrite(begin_, frame); !status.ok()) return status;
+      const std::string header = header_of(size_);
+      if (StoreStatus status = stream_->shard->overwrite(begin_, header); !status.ok()) {
+        return status;
+      }
     }
     closed_ = true;
-    lot_.streamed.push_back(stream_.shard->end(false));
+    lot_.streamed.push_back(stream_->shard->end(false));
     return {};
   }
 
  private:
+  bool has_room(size_t more) const {
+    return std::max(announced_, size_) <= kMostGathered && sink_.coming_ + more <= kAllComing;
+  }
+
+  StoreStatus start_stream() {
+    if (StoreStatus status = sink_.take_stream(stream_); !status.ok()) return status;
+    begin_ = stream_->shard->size();
+    stream_->entry_hash = index_hash(name_);
+    stream_->entry_begin = begin_;
+    StoreStatus status = stream_->shard->append(header_of(announced_));
+    if (status.ok()) status = stream(gathered_);
+    sink_.coming_ -= gathered_.size();
+    gathered_ = {};
+    return status;
+  }
+
+  std::string header_of(uint64_t size) const {
+    std::string header;
+    sink_.headers_.append_extended(header, path_, size);
+    return sink_.compressor_ ? stored_frame(header) : header;
+  }
+
+  StoreStatus stream(std::string_view piece) {
+    if (!sink_.compressor_) return stream_->shard->append(piece);
+    stream_->pending += piece;
+    return stream_->pending.size() < kStreamFrame ? StoreStatus() : write_pending();
+  }
+
   StoreStatus write_pending() {
-    if (stream_.pending.empty()) return {};
-    const StoreStatus status = stream_.shard->append(sink_.packed(stream_.pending));
-    stream_.pending.clear();
+    if (stream_->pending.empty()) return {};
+    const StoreStatus status = stream_->shard->append(sink_.packed(stream_->pending));
+    stream_->pending.clear();
     return status;
   }
 
   TarSink& sink_;
-  Stream& stream_;
   Lot& lot_;
-  std::string path_;
-  uint64_t begin_;      // of the member, in the shard
-  uint64_t announced_;  // size that the header has
+  std::string name_, path_;
+  uint64_t announced_;  // size that the header has; 0: not known
   uint64_t size_ = 0;
+  std::string gathered_;
+  Stream* stream_ = nullptr;
+  uint64_t begin_ = 0;  // of the member, in the shard
   bool closed_ = false;
 };
 
@@ -143,23 +173,24 @@ StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_
   if (const auto refused = refuses(name)) {
     return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
   }
-  auto stream =
+  writer = std::make_unique<Writer>(*this, lot, name, size);
+  return {};
+}
+
+StoreStatus TarSink::take_stream(Stream*& stream) {
+  auto found =
       std::find_if(streams_.begin(), streams_.end(), [](const Stream& each) { return each.free; });
-  if (stream == streams_.end()) {
+  if (found == streams_.end()) {
     std::unique_ptr<ShardFile> shard;
     if (StoreStatus status = create(shard); !status.ok()) return status;
     // In the place of one that is finished, if there is one.
-    stream = std::find_if(streams_.begin(), streams_.end(),
-                          [](const Stream& each) { return each.shard == nullptr; });
-    if (stream == streams_.end()) stream = streams_.emplace(streams_.end());
-    stream->shard = std::move(shard);
+    found = std::find_if(streams_.begin(), streams_.end(),
+                         [](const Stream& each) { return each.shard == nullptr; });
+    if (found == streams_.end()) found = streams_.emplace(streams_.end());
+    found->shard = std::move(shard);
   }
-  stream->free = false;
-  stream->entry_hash = index_hash(name);
-  stream->entry_begin = stream->shard->size();
-  auto begun = std::make_unique<Writer>(*this, *stream, lot, path_, size.value_or(0));
-  if (StoreStatus status = begun->begin(); !status.ok()) return status;
-  writer = std::move(begun);
+  found->free = false;
+  stream = &*found;
   return {};
 }
 

@@ -1,13 +1,13 @@
 // TarSink: packed output. Each worker appends to shards of its own in the output folder, plain tar
 // archives, or the same in zstd frames (store/tar_format.h, zstd_frames.h).
 //
-// Small files are gathered in their batch's lot, and commit() appends the lot in one write (one
-// frame): so a shard always ends where some batch's outcome says that it ends. Files that come in
-// pieces are written as they come, to shards that take no lots: each such shard takes one file at a
-// time, and the next one only when the batch of the last one is committed.
+// Files are gathered in their batch's lot, and commit() appends the lot in one write (one frame):
+// so a shard always ends where some batch's outcome says that it ends. Files too large to be
+// gathered are written as they come, to shards that take no lots: each such shard takes one file at
+// a time, and the next one only when the batch of the last one is committed.
 //
-//     gathered: put --> lot --commit--> the main shard
-//     streamed: open --> a stream shard --close--> held by the lot --commit--> free for the next
+//     gathered: put, or open, append, close --> lot --commit--> the main shard
+//     streamed: append --> a stream shard --close--> held by the lot --commit--> free for the next
 //
 // A shard that has reached its size gets its end of archive with the commit that reaches it. The
 // others get it when the run ends or the next one begins (store/shard_recovery.h).
@@ -70,6 +70,8 @@ class TarSink final : public Sink {
   };
 
   StoreStatus create(std::unique_ptr<ShardFile>& shard);
+  // A shard for a file to be streamed to.
+  StoreStatus take_stream(Stream*& stream);
   StoreStatus append_to_main(Lot& lot);
   StoreStatus commit_stream(Lot& lot, const ShardEnd& streamed);
   // Ends the archive when the shard has its size, or syncs it; notes its end in the lot.
@@ -86,6 +88,7 @@ class TarSink final : public Sink {
   TarHeaders headers_;
   std::time_t time_ = 0;            // in headers_
   size_t gathered_ = 0;             // bytes in all lots
+  size_t coming_ = 0;               // bytes of files that are gathered and not whole yet
   std::vector<std::string> spare_;  // buffers of lots that are committed
   std::string path_;                // of the last name mapped
 };
