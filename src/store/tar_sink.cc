@@ -10,16 +10,16 @@ namespace {
 
 // A lot with so much in it is committed before its batch is done; and so is any, while all of them
 // hold so much together.
-constexpr size_t kLotBytes = 4 * 1024 * 1024;
-constexpr size_t kAllLotsBytes = 12 * 1024 * 1024;
+constexpr size_t kLotBytes = 2 * 1024 * 1024;
+constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
 constexpr size_t kLotStreams = 4;
 // A file in pieces is gathered up to this size, and while all of them that are not whole have come
 // to less than so much together.
-constexpr uint64_t kMostGathered = 1024 * 1024;
-constexpr size_t kAllComing = 8 * 1024 * 1024;
+constexpr uint64_t kMostGathered = 512 * 1024;
+constexpr size_t kAllComing = 4 * 1024 * 1024;
 // Pieces of a streamed file become a frame when they have come to so much.
-constexpr size_t kStreamFrame = 128 * 1024;
+constexpr size_t kStreamFrame = 64 * 1024;
 constexpr size_t kSpareBuffers = 4;
 
 std::string end_of_archive() {
