@@ -256,13 +256,17 @@ void Fetcher::on_response(int status, Millis waited) {
     unanswered_ = 0;
     hold_timer_.start(Millis(0));
   }
-  depth_.on_response();
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
   counters_.failing_status = static_cast<uint16_t>(status);
   if (asks_for_less(status)) ++counters_.pushbacks;
+}
+
+void Fetcher::on_announced_close(uint64_t responses, uint32_t cut) {
+  const bool usual = request_limit_.on_close(responses);
+  if (cut > 0) depth_.on_doubt(usual ? 1 : cut);
 }
 
 void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& content) {
