@@ -66,7 +66,8 @@ def test_an_origin_that_takes_one_request_at_a_time_gets_them_so(out):
     with Shallow(files, 1, BREAKING["announced"]) as server:
         fetch(server.url, out, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", "auto", "--layout", "flat")
     assert stored_files(out) == files
-    assert len(server.breaks) <= 2 * CONNECTIONS
+    # Closes behind as many responses as another by chance are taken for a limit at first.
+    assert len(server.breaks) <= 5 * CONNECTIONS
     assert server.connections <= 1 + CONNECTIONS + len(server.breaks)  # one lists; none is given up without need
 
 
