@@ -90,7 +90,7 @@ bool take_field(std::string_view name, std::string_view value, PlainHead& head, 
       return !equals_ignoring_case(name, "retry-after");
     case 12:
       if (!is_name(name, "Content-Type", "content-type")) return true;
-      head.content_type = value;
+      head.content_type = trim(value);
       return !std::exchange(seen.type, true);
     case 14:
       if (!is_name(name, "Content-Length", "content-length")) return true;

@@ -18,7 +18,7 @@ struct PlainHead {
   size_t size = 0;               // of the head, with the empty line
   uint64_t length = 0;           // Content-Length
   const char* digits = nullptr;  // where it stands in the bytes read
-  // Not trimmed; valid as long as the bytes, and until the next read.
+  // Valid as long as the bytes, and until the next read.
   std::string_view content_type;
 };
 

@@ -93,7 +93,7 @@ bool ResponseParser::begin_plain(std::string_view& bytes) {
   head.status = 200;
   head.has_length = head.keep_alive = true;
   head.length = plain.length;
-  head.content_type = trim(plain.content_type);
+  head.content_type = plain.content_type;
   skip(bytes, plain.size);
   plain_left_ = plain.length;
   if (!handler_->on_head(head)) {

@@ -181,25 +181,26 @@ void FetchConnection::on_response() {
 }
 
 void FetchConnection::finish_stored() {
-  store::StoreStatus status;
-  store::Hash128 content;
+  const std::string_view name = in_flight_.front().name();
   if (writer_) {
-    status = writer_->close();
-    content = hasher_->value();
-  } else {
-    const std::string_view name = in_flight_.front().name();
-    const std::string_view body = partial_.empty() ? whole_ : partial_;
-    status = sink_.put(in_flight_.front().batch->lot(), name, body);
-    content = store::content_hash(name, body);
+    const store::StoreStatus status = writer_->close();
+    return status.ok() ? settle_stored(hasher_->value()) : finish_refused(status);
   }
-  if (!status.ok()) {
-    store_failed(status);
-    return finish_discarded();
-  }
+  const std::string_view body = partial_.empty() ? whole_ : partial_;
+  const store::StoreStatus status = sink_.put(in_flight_.front().batch->lot(), name, body);
+  return status.ok() ? settle_stored(store::content_hash(name, body)) : finish_refused(status);
+}
+
+void FetchConnection::settle_stored(const store::Hash128& content) {
   const Task task = in_flight_.pop();
   const uint64_t bytes = body_bytes_;
   reset_response();
   owner_.stored(task, bytes, content);
+}
+
+void FetchConnection::finish_refused(const store::StoreStatus& status) {
+  store_failed(status);
+  finish_discarded();
 }
 
 void FetchConnection::finish_discarded() {

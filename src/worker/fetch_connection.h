@@ -127,6 +127,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
   bool spill(std::string_view piece);
   store::StoreStatus append(std::string_view piece);
   void finish_stored();
+  void settle_stored(const store::Hash128& content);
+  void finish_refused(const store::StoreStatus& status);
   void finish_discarded();
   void reset_response();
   void judge_closure(const net::Closure& closure);

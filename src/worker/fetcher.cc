@@ -189,20 +189,22 @@ void Fetcher::fill(FetchConnection& connection) {
   // Half empty before it is filled again, so that requests leave several at a time.
   if (connection.in_flight() > depth / 2) return;
   const TimePoint now = loop_.now();
-  while (connection.in_flight() < depth && connection.sent() < request_limit_.now() && room() > 0 &&
-         queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
-    send_task(connection, *queue_.take(now, connection.sent() == 0));
+  const uint64_t left = request_limit_.now() - std::min(connection.sent(), request_limit_.now());
+  uint64_t budget = std::min<uint64_t>({depth - connection.in_flight(), left, room()});
+  while (budget > 0 && queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
+    if (send_task(connection, *queue_.take(now, connection.sent() == 0))) --budget;
     if (state_ != State::running) return;
   }
   connection.flush();
   arm_wake_timer();
 }
 
-void Fetcher::send_task(FetchConnection& connection, const Task& task) {
+// False when the sink refuses the name, which settles it.
+bool Fetcher::send_task(FetchConnection& connection, const Task& task) {
   if (const auto refused = sink_.refuses(task.name())) {
     --open_tasks_;
     client_.on_failed(task, FileFailure{*refused, 0, 0, std::string(sink_.refusal_text(*refused))});
-    return;
+    return false;
   }
   request_writer_.append_get_with(connection.request_buffer(), [&](std::string& out) {
     dialect_.append_file_target(out, task.name());
@@ -210,6 +212,7 @@ void Fetcher::send_task(FetchConnection& connection, const Task& task) {
   connection.add(task);
   ++in_flight_;
   ++counters_.requests;
+  return true;
 }
 
 // Requests that may be sent now.

@@ -86,7 +86,7 @@ class Fetcher final : private FetchConnection::Owner {
   void open_connections();
   void connect(FetchConnection& connection);
   void hold_connecting(std::string trouble, Millis wait);
-  void send_task(FetchConnection& connection, const Task& task);
+  bool send_task(FetchConnection& connection, const Task& task);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);
   uint32_t tries_allowed() const;

@@ -48,6 +48,8 @@ TEST_CASE("an ordinary head is read whole") {
   REQUIRE(read_plain_head(kStart + "content-LENGTH: 0\r\nX:y\r\n\r\n", head));
   CHECK(head.length == 0);
   CHECK(head.content_type.empty());
+  REQUIRE(read_plain_head(kStart + "Content-Length: 0\r\nContent-Type:  a; b  \r\n\r\n", head));
+  CHECK(head.content_type == "a; b");
 }
 
 TEST_CASE("fields that mean nothing to the framing are passed over") {
