@@ -6,15 +6,18 @@
 namespace gigafetch {
 namespace {
 
-constexpr std::array<bool, 256> unreserved_bytes() {
+// Bytes that stand for themselves: unreserved, and '/' where it separates.
+constexpr std::array<bool, 256> literal_bytes(SlashMode slashes) {
   std::array<bool, 256> table{};
   for (size_t c = 0; c < table.size(); ++c) {
     table[c] = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               c == '-' || c == '.' || c == '_' || c == '~';
+               c == '-' || c == '.' || c == '_' || c == '~' ||
+               (c == '/' && slashes == SlashMode::keep);
   }
   return table;
 }
-constexpr std::array<bool, 256> kUnreserved = unreserved_bytes();
+constexpr std::array<bool, 256> kUnreserved = literal_bytes(SlashMode::encode);
+constexpr std::array<bool, 256> kUnreservedAndSlash = literal_bytes(SlashMode::keep);
 constexpr std::string_view kHexDigits = "0123456789ABCDEF";
 
 int hex_value(char c) {
@@ -22,6 +25,22 @@ int hex_value(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+// How many bytes at the front of `text` stand for themselves.
+size_t literal_run(std::string_view text, const std::array<bool, 256>& literal) {
+  constexpr size_t kAtOnce = 8;
+  const auto* const bytes = reinterpret_cast<const uint8_t*>(text.data());
+  size_t run = 0;
+  for (; text.size() - run >= kAtOnce; run += kAtOnce) {
+    bool all = true;
+    for (size_t i = 0; i < kAtOnce; ++i)
+      all &= literal[bytes[run + i]];
+    if (!all) break;
+  }
+  while (run < text.size() && literal[bytes[run]])
+    ++run;
+  return run;
 }
 
 }  // namespace
@@ -33,12 +52,14 @@ void append_percent_byte(std::string& out, char byte) {
 }
 
 void append_percent_encoded(std::string& out, std::string_view text, SlashMode slashes) {
-  for (const char c : text) {
-    if (kUnreserved[static_cast<uint8_t>(c)] || (c == '/' && slashes == SlashMode::keep)) {
-      out += c;
-    } else {
-      append_percent_byte(out, c);
-    }
+  const std::array<bool, 256>& literal =
+      slashes == SlashMode::keep ? kUnreservedAndSlash : kUnreserved;
+  for (;;) {
+    const size_t run = literal_run(text, literal);
+    out.append(text.data(), run);
+    if (run == text.size()) return;
+    append_percent_byte(out, text[run]);
+    text.remove_prefix(run + 1);
   }
 }
 

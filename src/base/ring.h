@@ -19,7 +19,7 @@ class Ring {
   // Only when not full.
   void push(const T& item) {
     assert(!full());
-    items_[(first_ + size_) % items_.size()] = item;
+    items_[wrapped(first_ + size_)] = item;
     ++size_;
   }
   // Only when not empty.
@@ -30,12 +30,17 @@ class Ring {
   }
   T pop() {
     T item = front();
-    first_ = (first_ + 1) % items_.size();
+    first_ = wrapped(first_ + 1);
     --size_;
     return item;
   }
 
  private:
+  // A division would cost more than the rest.
+  size_t wrapped(size_t index) const {
+    return index < items_.size() ? index : index - items_.size();
+  }
+
   std::vector<T> items_;
   size_t first_ = 0;
   size_t size_ = 0;

@@ -63,6 +63,7 @@ void ResponseParser::reset() {
   fault_text_ = {};
   in_response_ = in_head_ = interim_ = false;
   interim_count_ = 0;
+  plain_left_ = 0;
   feed_offset_ = overhead_begin_ = 0;
 }
 
@@ -72,11 +73,67 @@ ResponseFault ResponseParser::feed(std::string_view bytes) {
   while (!bytes.empty() && fault_ == ResponseFault::none) {
     if (paused_) {
       refuse(ResponseFault::stray_bytes, "bytes follow the last response that was asked for");
-    } else {
+    } else if (plain_left_ > 0) {
+      take_plain_body(bytes);
+    } else if (!begin_plain(bytes)) {
       bytes.remove_prefix(parse_some(bytes));
     }
   }
   return fault_;
+}
+
+// Only between two responses: llhttp then holds nothing of the next one, and finds itself there
+// again behind this one.
+bool ResponseParser::begin_plain(std::string_view& bytes) {
+  PlainHead plain;
+  if (in_response_ || feed_offset_ != overhead_begin_) return false;
+  if (!plain_heads_.read(bytes, plain)) return false;
+  in_response_ = true;
+  ResponseHead head;
+  head.status = 200;
+  head.has_length = head.keep_alive = true;
+  head.length = plain.length;
+  head.content_type = plain.content_type;
+  skip(bytes, plain.size);
+  plain_left_ = plain.length;
+  if (!handler_->on_head(head)) {
+    refuse(ResponseFault::handler_stop, "stopped by the receiver");
+  } else if (plain_left_ == 0) {
+    complete_plain();
+  }
+  return true;
+}
+
+void ResponseParser::take_plain_body(std::string_view& bytes) {
+  const std::string_view piece = bytes.substr(0, plain_left_);
+  plain_left_ -= piece.size();
+  skip(bytes, piece.size());
+  if (!handler_->on_body(piece)) {
+    refuse(ResponseFault::handler_stop, "stopped by the receiver");
+  } else if (plain_left_ == 0) {
+    complete_plain();
+  }
+}
+
+void ResponseParser::complete_plain() {
+  in_response_ = false;
+  interim_count_ = 0;
+  switch (handler_->on_complete(true)) {
+    case Next::more:
+      return;
+    case Next::none:
+      paused_ = true;
+      return;
+    case Next::stop:
+      refuse(ResponseFault::handler_stop, "stopped by the receiver");
+  }
+}
+
+// Past bytes that llhttp does not get.
+void ResponseParser::skip(std::string_view& bytes, size_t count) {
+  bytes.remove_prefix(count);
+  feed_offset_ += count;
+  overhead_begin_ = feed_offset_;
 }
 
 // llhttp gets no byte beyond the one that breaks the limit: what it makes of those before does not
@@ -103,7 +160,7 @@ size_t ResponseParser::parse_some(std::string_view bytes) {
 ResponseFault ResponseParser::finish() {
   if (fault_ != ResponseFault::none || !in_response_) return fault_;
   // llhttp_finish says OK in states where nothing ended; in_response_ is what tells.
-  if (!in_head_) llhttp_finish(&parser_);
+  if (!in_head_ && plain_left_ == 0) llhttp_finish(&parser_);
   if (fault_ == ResponseFault::none && in_response_) {
     refuse(ResponseFault::truncated, "the connection ended inside a response");
   }

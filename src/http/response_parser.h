@@ -2,8 +2,9 @@
 //
 // A thin, strict layer over llhttp: it adds the checks that keep a response from ever being given
 // to the wrong request. It knows no sockets; whole input and any split of it give the same events.
-// One parser serves one connection, from its first byte to its last; after a fault only reset()
-// makes it usable again, for a new connection.
+// The ordinary answer whose head has come whole does not take that way (http/plain_head.h); it
+// gives the events that it would give there. One parser serves one connection, from its first byte
+// to its last; after a fault only reset() makes it usable again, for a new connection.
 #pragma once
 
 #include <llhttp.h>
@@ -11,6 +12,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include "http/plain_head.h"
 
 namespace gigafetch::http {
 
@@ -104,6 +107,10 @@ class ResponseParser {
   };
 
   static const llhttp_settings_t& callbacks();
+  bool begin_plain(std::string_view& bytes);
+  void take_plain_body(std::string_view& bytes);
+  void complete_plain();
+  void skip(std::string_view& bytes, size_t count);
   size_t parse_some(std::string_view bytes);
   int on_message_begin();
   int on_field_bytes(const char* at, size_t length);
@@ -125,6 +132,8 @@ class ResponseParser {
   bool in_head_ = false;  // between the first byte and the end of the head
   bool interim_ = false;  // the response being parsed is a 1xx
   bool paused_ = false;   // on_complete said Next::none inside the current feed()
+  PlainHeadReader plain_heads_;
+  uint64_t plain_left_ = 0;  // of the body of a response that llhttp knows nothing of
   uint32_t fields_ = 0;
   uint32_t codings_ = 0;  // Transfer-Encoding fields in this head
   uint32_t interim_count_ = 0;

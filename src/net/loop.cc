@@ -35,9 +35,4 @@ void Loop::stop() {
   uv_stop(uv());
 }
 
-TimePoint Loop::now() const {
-  // libuv's clock is CLOCK_MONOTONIC in milliseconds, as steady_clock's is.
-  return TimePoint(Millis(static_cast<int64_t>(uv_now(loop_.get()))));
-}
-
 }  // namespace gigafetch::net

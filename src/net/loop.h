@@ -26,7 +26,10 @@ class Loop {
   void stop();
 
   // The time at which the current callbacks began.
-  TimePoint now() const;
+  TimePoint now() const {
+    // libuv's clock is CLOCK_MONOTONIC in milliseconds, as steady_clock's is.
+    return TimePoint(Millis(static_cast<int64_t>(uv_now(loop_.get()))));
+  }
 
   uv_loop_t* uv() { return loop_.get(); }
 

@@ -74,6 +74,9 @@ FileSink::FileSink(int output_fd, const Options& options)
       directories_(output_fd, options.cached_directories, DirectoryCache::Missing::create) {}
 
 std::optional<FailureClass> FileSink::refuses(std::string_view name) {
+  // No byte takes more than three on disk: a name as short as this has a path in every layout.
+  const bool is_short = !name.empty() && name.size() <= kMaxComponentBytes / 3;
+  if (is_short && name.find('\0') == name.npos) return std::nullopt;
   return path_of_name(options_.layout, name, path_);
 }
 
@@ -86,7 +89,7 @@ StoreStatus FileSink::create(std::string_view name, UniqueFd& file_fd, int& dire
     return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
   }
   const SplitPath parts = split_path(path_);
-  file_.assign(parts.file);
+  file_ = parts.file.data();
   bool folder_was_gone = false;
   for (int tries = 0; tries < kCreateTries; ++tries) {
     StoreStatus status = directories_.get(parts.directory, directory_fd);
@@ -94,11 +97,11 @@ StoreStatus FileSink::create(std::string_view name, UniqueFd& file_fd, int& dire
       if (status.kind() == StoreStatus::Kind::busy) directories_.clear();
       return status.cause() == FailureClass::missing ? output_gone() : status;
     }
-    file_fd.reset(::openat(directory_fd, file_.c_str(), kCreateFlags, kFileMode));
+    file_fd.reset(::openat(directory_fd, file_, kCreateFlags, kFileMode));
     if (file_fd) return {};
     const int failed = errno;
     if (failed == EEXIST) {
-      if (status = remove_old(directory_fd, file_.c_str()); !status.ok()) return status;
+      if (status = remove_old(directory_fd, file_); !status.ok()) return status;
     } else if (failed == ENOENT && !folder_was_gone) {
       folder_was_gone = true;  // removed under our descriptor: make it again, once
       directories_.forget(parts.directory);
@@ -148,23 +151,23 @@ StoreStatus FileSink::put(Lot&, std::string_view name, std::string_view body) {
   int directory_fd = -1;
   if (StoreStatus status = create(name, file_fd, directory_fd); !status.ok()) return status;
   if (const int failed = write_all(file_fd.get(), body); failed != 0) {
-    remove_own(directory_fd, file_.c_str(), file_fd.get());
+    remove_own(directory_fd, file_, file_fd.get());
     return StoreStatus::of_errno(failed, "write", path_);
   }
-  return finish(file_fd, directory_fd, file_.c_str(), path_);
+  return finish(file_fd, directory_fd, file_, path_);
 }
 
 void FileSink::discard(std::string_view name) {
   if (path_of_name(options_.layout, name, path_)) return;
   const SplitPath parts = split_path(path_);
-  file_.assign(parts.file);
+  file_ = parts.file.data();
   const std::string folder = parts.directory.empty() ? "." : std::string(parts.directory);
   const UniqueFd directory(
       open_beneath(directories_.root_fd(), folder.c_str(), O_PATH | O_DIRECTORY));
   struct stat there;
-  if (directory && ::fstatat(directory.get(), file_.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+  if (directory && ::fstatat(directory.get(), file_, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
       S_ISREG(there.st_mode)) {
-    ::unlinkat(directory.get(), file_.c_str(), 0);
+    ::unlinkat(directory.get(), file_, 0);
   }
 }
 
@@ -176,7 +179,7 @@ StoreStatus FileSink::open(Lot&, std::string_view name, std::optional<uint64_t>,
   UniqueFd own_directory(::fcntl(directory_fd, F_DUPFD_CLOEXEC, 0));
   if (!own_directory) {
     const int failed = errno;
-    remove_own(directory_fd, file_.c_str(), file_fd.get());
+    remove_own(directory_fd, file_, file_fd.get());
     if (failed == EMFILE) directories_.clear();
     return StoreStatus::of_errno(failed, "open the folder of", path_);
   }

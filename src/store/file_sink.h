@@ -47,8 +47,8 @@ class FileSink final : public Sink {
 
   Options options_;
   DirectoryCache directories_;
-  std::string path_;  // of the last name mapped
-  std::string file_;  // its last component
+  std::string path_;            // of the last name mapped
+  const char* file_ = nullptr;  // its last component: the end of path_
 };
 
 }  // namespace gigafetch::store

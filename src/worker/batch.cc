@@ -2,20 +2,15 @@
 
 #include <algorithm>
 #include <cassert>
+#include <map>
 #include <utility>
 
 namespace gigafetch::worker {
 namespace {
 
-// The runs of indices that are set.
-std::vector<wire::Outcome::Range> runs(const std::vector<bool>& set) {
-  std::vector<wire::Outcome::Range> runs;
-  for (uint32_t i = 0; i < set.size(); ++i) {
-    if (!set[i]) continue;
-    if (runs.empty() || runs.back().first + runs.back().count != i) runs.push_back({i, 0});
-    ++runs.back().count;
-  }
-  return runs;
+void append_to_runs(std::vector<wire::Outcome::Range>& runs, uint32_t index) {
+  if (runs.empty() || runs.back().first + runs.back().count != index) runs.push_back({index, 0});
+  ++runs.back().count;
 }
 
 }  // namespace
@@ -25,9 +20,8 @@ Batch::Batch(const wire::BatchView& view)
       count_(view.count),
       patient_(view.patient),
       names_(view.names),
-      settled_(view.count),
-      stored_(view.count),
-      released_(view.count) {
+      fates_(view.count),
+      sums_(view.segments.size()) {
   uint32_t end = 0;
   for (const uint32_t names : view.segments)
     segment_ends_.push_back(end += names);
@@ -38,35 +32,37 @@ Batch::Batch(const wire::BatchView& view)
   offsets_.push_back(static_cast<uint32_t>(names_.size()));
 }
 
-void Batch::mark(uint32_t index) {
-  assert(!settled_[index]);
-  settled_[index] = true;
+void Batch::mark(uint32_t index, Fate fate) {
+  assert(fates_[index] == Fate::open);
+  fates_[index] = fate;
   ++settled_count_;
 }
 
-uint32_t Batch::segment_of(uint32_t index) const {
-  if (index < segment_ends_.front()) return 0;
-  const auto end = std::upper_bound(segment_ends_.begin(), segment_ends_.end(), index);
-  return static_cast<uint32_t>(end - segment_ends_.begin());
+// Names are stored nearly in order: mostly it is the same segment as the last time.
+uint32_t Batch::segment_of(uint32_t index) {
+  const uint32_t begin = segment_ == 0 ? 0 : segment_ends_[segment_ - 1];
+  if (index < begin || index >= segment_ends_[segment_]) {
+    const auto end = std::upper_bound(segment_ends_.begin(), segment_ends_.end(), index);
+    segment_ = static_cast<uint32_t>(end - segment_ends_.begin());
+  }
+  return segment_;
 }
 
 void Batch::settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content) {
-  mark(index);
-  stored_[index] = true;
-  const uint32_t segment = segment_of(index);
-  wire::Outcome::Content& sum = contents_[segment];
-  const store::Hash128 total = store::Hash128{sum.sum_low, sum.sum_high} + content;
-  sum = {segment, sum.bytes + bytes, total.low, total.high};
+  mark(index, Fate::stored);
+  Sum& sum = sums_[segment_of(index)];
+  sum.any = true;
+  sum.bytes += bytes;
+  sum.content = sum.content + content;
 }
 
 void Batch::settle_failed(uint32_t index, FileFailure failure) {
-  mark(index);
+  mark(index, Fate::failed);
   failures_.push_back({index, std::move(failure)});
 }
 
 void Batch::release(uint32_t index) {
-  mark(index);
-  released_[index] = true;
+  mark(index, Fate::released);
 }
 
 wire::Outcome Batch::take_outcome() {
@@ -74,18 +70,21 @@ wire::Outcome Batch::take_outcome() {
   outcome.lease = lease_;
   outcome.count = count_;
   outcome.last = all_settled();
-  outcome.stored = runs(stored_);
-  for (const auto& [segment, content] : contents_)
-    outcome.contents.push_back(content);
-  outcome.failures = std::move(failures_);
+  for (uint32_t i = 0; i < count_; ++i) {
+    if (fates_[i] == Fate::open) continue;
+    if (fates_[i] == Fate::stored) append_to_runs(outcome.stored, i);
+    if (fates_[i] == Fate::released) append_to_runs(outcome.released, i);
+    fates_[i] = Fate::told;
+  }
+  for (uint32_t segment = 0; segment < sums_.size(); ++segment) {
+    const Sum sum = std::exchange(sums_[segment], {});
+    if (!sum.any) continue;
+    outcome.contents.push_back({segment, sum.bytes, sum.content.low, sum.content.high});
+  }
+  outcome.failures = std::exchange(failures_, {});
   std::sort(outcome.failures.begin(), outcome.failures.end(),
             [](const auto& a, const auto& b) { return a.index < b.index; });
-  outcome.released = runs(released_);
   outcome.shards = take_shards();
-  failures_.clear();
-  contents_.clear();
-  std::fill(stored_.begin(), stored_.end(), false);
-  std::fill(released_.begin(), released_.end(), false);
   told_count_ = settled_count_;
   return outcome;
 }
@@ -102,13 +101,10 @@ std::vector<ShardEnd> Batch::take_shards() {
 }
 
 wire::Outcome Batch::take_back_untold() {
-  for (uint32_t i = 0; i < count_; ++i) {
-    if (stored_[i]) released_[i] = true;
+  for (Fate& fate : fates_) {
+    if (fate == Fate::stored || fate == Fate::failed) fate = Fate::released;
   }
-  for (const wire::Outcome::Failure& failure : failures_)
-    released_[failure.index] = true;
-  std::fill(stored_.begin(), stored_.end(), false);
-  contents_.clear();
+  std::fill(sums_.begin(), sums_.end(), Sum());
   failures_.clear();
   lot_.committed.clear();
   return take_last_outcome();
@@ -116,7 +112,7 @@ wire::Outcome Batch::take_back_untold() {
 
 wire::Outcome Batch::take_last_outcome() {
   for (uint32_t i = 0; i < count_; ++i) {
-    if (!settled_[i]) release(i);
+    if (fates_[i] == Fate::open) release(i);
   }
   return take_outcome();
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,8 +58,17 @@ class Batch {
   wire::Outcome take_back_untold();
 
  private:
-  void mark(uint32_t index);
-  uint32_t segment_of(uint32_t index) const;
+  // What became of a name; once an outcome has told of it, that is all that is left to know.
+  enum class Fate : uint8_t { open, stored, failed, released, told };
+  // What was stored of a segment since the last outcome.
+  struct Sum {
+    bool any = false;
+    uint64_t bytes = 0;
+    store::Hash128 content;
+  };
+
+  void mark(uint32_t index, Fate fate);
+  uint32_t segment_of(uint32_t index);
   std::vector<ShardEnd> take_shards();
 
   uint64_t lease_;
@@ -71,13 +79,12 @@ class Batch {
   std::vector<uint32_t> segment_ends_;  // index behind each segment's names
   std::string names_;
   std::vector<uint32_t> offsets_;  // of each name, and the end
-  std::vector<bool> settled_;
+  std::vector<Fate> fates_;        // of each name
   uint32_t settled_count_ = 0;
   uint32_t told_count_ = 0;
-  std::vector<bool> stored_;  // since the last outcome
-  std::map<uint32_t, wire::Outcome::Content> contents_;
-  std::vector<wire::Outcome::Failure> failures_;
-  std::vector<bool> released_;
+  std::vector<Sum> sums_;                         // of each segment
+  uint32_t segment_ = 0;                          // the one last stored to
+  std::vector<wire::Outcome::Failure> failures_;  // since the last outcome
   store::Lot lot_;
 };
 

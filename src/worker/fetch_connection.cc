@@ -32,6 +32,8 @@ FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sin
 int FetchConnection::connect(const net::SocketAddress& address, size_t address_index) {
   address_ = address;
   address_index_ = address_index;
+  pipelined_ = measured_ = 0;
+  measured_end_ = 0;
   return connection_.connect(address);
 }
 
@@ -45,6 +47,10 @@ void FetchConnection::flush() {
   connection_.send(requests_, unsent_);
   requests_.clear();
   unsent_ = 0;
+  pipelined_ = static_cast<uint32_t>(in_flight_.size());
+  if (responses() < measured_end_) return;
+  measured_ = pipelined_;
+  measured_end_ = sent();
 }
 
 bool FetchConnection::on_head(const http::ResponseHead& head) {
@@ -165,6 +171,7 @@ bool FetchConnection::store_failed(const store::StoreStatus& status) {
 void FetchConnection::on_response() {
   const TimePoint now = loop_.now();
   owner_.on_response(status_, now - waiting_since_);
+  if (responses() == measured_end_) owner_.on_pipeline_answered(measured_);
   waiting_since_ = now;
   if (verdict_ == Verdict::storing) {
     finish_stored();
@@ -174,25 +181,26 @@ void FetchConnection::on_response() {
 }
 
 void FetchConnection::finish_stored() {
-  store::StoreStatus status;
-  store::Hash128 content;
+  const std::string_view name = in_flight_.front().name();
   if (writer_) {
-    status = writer_->close();
-    content = hasher_->value();
-  } else {
-    const std::string_view name = in_flight_.front().name();
-    const std::string_view body = partial_.empty() ? whole_ : partial_;
-    status = sink_.put(in_flight_.front().batch->lot(), name, body);
-    content = store::content_hash(name, body);
+    const store::StoreStatus status = writer_->close();
+    return status.ok() ? settle_stored(hasher_->value()) : finish_refused(status);
   }
-  if (!status.ok()) {
-    store_failed(status);
-    return finish_discarded();
-  }
+  const std::string_view body = partial_.empty() ? whole_ : partial_;
+  const store::StoreStatus status = sink_.put(in_flight_.front().batch->lot(), name, body);
+  return status.ok() ? settle_stored(store::content_hash(name, body)) : finish_refused(status);
+}
+
+void FetchConnection::settle_stored(const store::Hash128& content) {
   const Task task = in_flight_.pop();
   const uint64_t bytes = body_bytes_;
   reset_response();
   owner_.stored(task, bytes, content);
+}
+
+void FetchConnection::finish_refused(const store::StoreStatus& status) {
+  store_failed(status);
+  finish_discarded();
 }
 
 void FetchConnection::finish_discarded() {
@@ -237,19 +245,17 @@ void FetchConnection::on_closed(const net::Closure& closure) {
   if (closure.cause == Cause::connect_failed) {
     return owner_.on_connect_failed(*this, closure.uv_error);
   }
-  if (closure.cause == Cause::announced) owner_.on_announced_close(closure.responses);
+  judge_closure(closure);
   if (!in_flight_.empty()) {
     switch (closure.cause) {
       case Cause::refused:
         finish_discarded();
         break;
       case Cause::bad_response:
-        owner_.on_doubt();
         charge_oldest(FailureClass::bad_framing,
                       fmt::format("{}: {}", name_of(closure.fault), closure.text));
         break;
       case Cause::ended:
-        owner_.on_doubt();
         if (closure.in_response) {
           charge_oldest(FailureClass::truncated, "the connection ended inside the response");
         } else if (closure.responses > 0 && !in_flight_.front().replayed) {
@@ -272,6 +278,27 @@ void FetchConnection::on_closed(const net::Closure& closure) {
   owner_.on_disconnected(*this);
 }
 
+// What the end tells about how much may be pipelined.
+void FetchConnection::judge_closure(const net::Closure& closure) {
+  const bool cut = !in_flight_.empty();
+  switch (closure.cause) {
+    case net::Closure::Cause::announced:
+      return owner_.on_announced_close(closure.responses, cut ? pipelined_ : 0);
+    case net::Closure::Cause::bad_response:
+      if (cut) owner_.on_doubt(pipelined_);
+      return;
+    case net::Closure::Cause::ended: {
+      if (!cut) return;
+      const bool orderly = closure.uv_error == 0 && !closure.in_response;
+      const bool usual = orderly && owner_.on_silent_close(closure.responses);
+      return owner_.on_doubt(usual ? 1 : pipelined_);
+    }
+    case net::Closure::Cause::refused:
+    case net::Closure::Cause::connect_failed:
+      return;
+  }
+}
+
 void FetchConnection::charge_oldest(FailureClass cause, std::string text) {
   const Task task = in_flight_.pop();
   reset_response();  // what was half stored goes before anybody hears of the failure
@@ -287,7 +314,7 @@ void FetchConnection::give_up_stalled() {
   const bool was_open = connection_.is_open();
   connection_.close();
   if (!was_open) return owner_.on_connect_failed(*this, UV_ETIMEDOUT);
-  owner_.on_doubt();
+  owner_.on_doubt(pipelined_);
   charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");
   give_back_rest();
   owner_.on_disconnected(*this);

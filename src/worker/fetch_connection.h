@@ -40,10 +40,17 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void on_received(size_t bytes) = 0;
     // One whole response has come in order, after the origin had let us wait for `waited`.
     virtual void on_response(int status, Millis waited) = 0;
-    // The order of responses can no longer be trusted: pipeline less.
-    virtual void on_doubt() = 0;
-    // The origin announced its close behind this many responses.
-    virtual void on_announced_close(uint64_t responses) = 0;
+    // All of so many requests that were in flight at once have been answered in order.
+    virtual void on_pipeline_answered(uint32_t requests) = 0;
+    // The order of responses can no longer be trusted, or some were cut off, with up to so many
+    // requests in flight at once: pipeline less.
+    virtual void on_doubt(uint32_t pipelined) = 0;
+    // The origin announced its close behind this many responses, with up to `cut` requests in
+    // flight at once when any are left without an answer, else 0.
+    virtual void on_announced_close(uint64_t responses, uint32_t cut) = 0;
+    // The origin closed behind this many whole responses and said nothing of it, though requests
+    // were in flight. True when that is where it usually closes: the pipeline is not to blame.
+    virtual bool on_silent_close(uint64_t responses) = 0;
 
     // `content` is store::content_hash of name and body.
     virtual void stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
@@ -120,8 +127,11 @@ class FetchConnection final : private net::HttpConnection::Handler {
   bool spill(std::string_view piece);
   store::StoreStatus append(std::string_view piece);
   void finish_stored();
+  void settle_stored(const store::Hash128& content);
+  void finish_refused(const store::StoreStatus& status);
   void finish_discarded();
   void reset_response();
+  void judge_closure(const net::Closure& closure);
   void charge_oldest(FailureClass cause, std::string text);
   void give_back_rest();
 
@@ -133,9 +143,14 @@ class FetchConnection final : private net::HttpConnection::Handler {
   net::SocketAddress address_;
   size_t address_index_ = 0;
 
-  Ring<Task> in_flight_;     // oldest first
-  std::string requests_;     // bytes not yet sent
-  uint32_t unsent_ = 0;      // requests in them
+  Ring<Task> in_flight_;    // oldest first
+  std::string requests_;    // bytes not yet sent
+  uint32_t unsent_ = 0;     // requests in them
+  uint32_t pipelined_ = 0;  // requests in flight when last some were sent
+  // The pipeline that is being measured: how many were in flight as its last request was sent, and
+  // the responses on this connection with which it is answered.
+  uint32_t measured_ = 0;
+  uint64_t measured_end_ = 0;
   TimePoint waiting_since_;  // for the oldest in flight
   TimePoint drip_since_;     // when the present measure of drips() began
   uint64_t drip_bytes_ = 0;  // received since

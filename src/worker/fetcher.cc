@@ -189,20 +189,22 @@ void Fetcher::fill(FetchConnection& connection) {
   // Half empty before it is filled again, so that requests leave several at a time.
   if (connection.in_flight() > depth / 2) return;
   const TimePoint now = loop_.now();
-  while (connection.in_flight() < depth && connection.sent() < request_limit_.now() && room() > 0 &&
-         queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
-    send_task(connection, *queue_.take(now, connection.sent() == 0));
+  const uint64_t left = request_limit_.now() - std::min(connection.sent(), request_limit_.now());
+  uint64_t budget = std::min<uint64_t>({depth - connection.in_flight(), left, room()});
+  while (budget > 0 && queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
+    if (send_task(connection, *queue_.take(now, connection.sent() == 0))) --budget;
     if (state_ != State::running) return;
   }
   connection.flush();
   arm_wake_timer();
 }
 
-void Fetcher::send_task(FetchConnection& connection, const Task& task) {
+// False when the sink refuses the name, which settles it.
+bool Fetcher::send_task(FetchConnection& connection, const Task& task) {
   if (const auto refused = sink_.refuses(task.name())) {
     --open_tasks_;
     client_.on_failed(task, FileFailure{*refused, 0, 0, std::string(sink_.refusal_text(*refused))});
-    return;
+    return false;
   }
   request_writer_.append_get_with(connection.request_buffer(), [&](std::string& out) {
     dialect_.append_file_target(out, task.name());
@@ -210,6 +212,7 @@ void Fetcher::send_task(FetchConnection& connection, const Task& task) {
   connection.add(task);
   ++in_flight_;
   ++counters_.requests;
+  return true;
 }
 
 // Requests that may be sent now.
@@ -256,13 +259,17 @@ void Fetcher::on_response(int status, Millis waited) {
     unanswered_ = 0;
     hold_timer_.start(Millis(0));
   }
-  depth_.on_response();
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
   counters_.failing_status = static_cast<uint16_t>(status);
   if (asks_for_less(status)) ++counters_.pushbacks;
+}
+
+void Fetcher::on_announced_close(uint64_t responses, uint32_t cut) {
+  const bool usual = request_limit_.on_close(responses);
+  if (cut > 0) depth_.on_doubt(usual ? 1 : cut);
 }
 
 void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& content) {

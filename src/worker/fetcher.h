@@ -68,10 +68,10 @@ class Fetcher final : private FetchConnection::Owner {
   void on_disconnected(FetchConnection& connection) override;
   void on_received(size_t bytes) override { counters_.received += bytes; }
   void on_response(int status, Millis waited) override;
-  void on_doubt() override { depth_.on_doubt(); }
-  void on_announced_close(uint64_t responses) override {
-    request_limit_.on_announced_close(responses);
-  }
+  void on_pipeline_answered(uint32_t requests) override { depth_.on_answered(requests); }
+  void on_doubt(uint32_t pipelined) override { depth_.on_doubt(pipelined); }
+  void on_announced_close(uint64_t responses, uint32_t cut) override;
+  bool on_silent_close(uint64_t responses) override { return request_limit_.on_close(responses); }
   void stored(const Task& task, uint64_t bytes, const store::Hash128& content) override;
   void failed(const Task& task, FileFailure failure) override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
@@ -86,7 +86,7 @@ class Fetcher final : private FetchConnection::Owner {
   void open_connections();
   void connect(FetchConnection& connection);
   void hold_connecting(std::string trouble, Millis wait);
-  void send_task(FetchConnection& connection, const Task& task);
+  bool send_task(FetchConnection& connection, const Task& task);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);
   uint32_t tries_allowed() const;

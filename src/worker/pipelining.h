@@ -9,7 +9,9 @@ namespace gigafetch::worker {
 // Depth: how many requests may be in flight on one connection.
 //
 // A broken pipeline is retried without one: any doubt drops the depth to 1, and it doubles again
-// each time enough responses have come back whole and in order.
+// each time enough pipelines that were deep enough have been answered whole and in order. A depth
+// that the origin has borne once may break by chance. One that it never has, and that broke twice
+// as it was tried, is not tried again.
 class Depth {
  public:
   // `start` of them at first, never more than `most`.
@@ -17,29 +19,43 @@ class Depth {
 
   uint32_t now() const { return depth_; }
 
-  void on_response() {
-    if (depth_ < most_ && ++clean_ >= kCleanToDouble) {
-      depth_ = std::min(depth_ * 2, most_);
-      clean_ = 0;
+  // So many requests that were in flight at once have all been answered.
+  void on_answered(uint32_t pipelined) {
+    if (2 * uint64_t{pipelined} <= depth_) return;  // it shows nothing about this depth
+    clean_ += std::min(pipelined, kMostCounted);
+    if (clean_ < kCleanToDouble) return;
+    clean_ = 0;
+    if (depth_ > borne_) {
+      borne_ = depth_;
+      breaks_ = 0;
     }
+    depth_ = std::min(depth_ * 2, most_);
   }
-  void on_doubt() {
+  // The order of answers was lost, or the connection ended, with up to so many in flight.
+  void on_doubt(uint32_t pipelined) {
+    const bool untried = depth_ > borne_ && pipelined > borne_;
+    if (untried && ++breaks_ == kBreaksToStop) most_ = borne_;
     depth_ = 1;
     clean_ = 0;
   }
 
  private:
   static constexpr uint32_t kCleanToDouble = 64;
+  // Of one pipeline: it takes several to show that the origin bears them.
+  static constexpr uint32_t kMostCounted = 16;
+  static constexpr uint32_t kBreaksToStop = 2;
   uint32_t most_;
   uint32_t depth_;
   uint32_t clean_ = 0;
+  uint32_t borne_ = 1;   // the deepest that has been answered whole
+  uint32_t breaks_ = 0;  // of deeper ones, since that was found
 };
 
 // RequestLimit: after how many requests the origin closes a connection (nginx: keepalive_requests).
 //
 // Requests pipelined behind that point are answered by a reset, which may destroy responses before
-// them. Two closes after the same number of responses show a limit; a connection that lives past
-// it shows that there is none, or another.
+// them. Two closes behind the same number of whole responses show a limit, announced or not; a
+// connection that lives past it shows that there is none, or another.
 class RequestLimit {
  public:
   static constexpr uint64_t kNone = UINT64_MAX;
@@ -47,11 +63,13 @@ class RequestLimit {
   // Requests to send on one connection, at most.
   uint64_t now() const { return limit_; }
 
-  // The origin announced its close behind this many responses.
-  void on_announced_close(uint64_t responses) {
-    if (responses == 0) return;
-    if (responses == candidate_) limit_ = responses;
+  // The origin closed a connection behind this many responses. True when it has done so before.
+  bool on_close(uint64_t responses) {
+    if (responses == 0) return false;
+    const bool again = responses == candidate_;
+    if (again) limit_ = responses;
     candidate_ = responses;
+    return again;
   }
   // A connection stayed open behind this many responses.
   void on_survived(uint64_t responses) {

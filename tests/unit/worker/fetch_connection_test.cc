@@ -81,9 +81,18 @@ struct Scene final : FetchConnection::Owner {
     waited.push_back(with);
     answered_at = loop.now();
   }
-  void on_doubt() override { log.push_back("doubt"); }
-  void on_announced_close(uint64_t behind) override {
+  void on_pipeline_answered(uint32_t requests) override { pipelines.push_back(requests); }
+  void on_doubt(uint32_t pipelined) override {
+    log.push_back("doubt");
+    doubted.push_back(pipelined);
+  }
+  void on_announced_close(uint64_t behind, uint32_t cut) override {
     log.push_back("announced " + std::to_string(behind));
+    announced_cut = cut;
+  }
+  bool on_silent_close(uint64_t behind) override {
+    silent_closes.push_back(behind);
+    return closes_usually;
   }
   void stored(const Task& task, uint64_t bytes, const store::Hash128& with) override {
     const std::string name(task.name());
@@ -145,6 +154,11 @@ struct Scene final : FetchConnection::Owner {
   FileFailure failure;
   Millis at_least{-1};
   std::vector<Task> given_back;
+  std::vector<uint32_t> pipelines;  // answered whole
+  std::vector<uint32_t> doubted;
+  uint32_t announced_cut = 0;
+  std::vector<uint64_t> silent_closes;
+  bool closes_usually = false;
   FetchConnection connection;
 };
 
@@ -673,6 +687,100 @@ TEST_CASE("an announced close charges nobody: what is behind it is given back wi
                          "again c", "again d", "disconnected"});
   for (const Task& task : scene.given_back)
     CHECK_FALSE(task.replayed);
+}
+
+TEST_CASE("a close tells how many requests were in flight, when any of them is left") {
+  for (const bool whole : {false, true}) {
+    CAPTURE(whole);
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/c") return;
+      const bool last = target == (whole ? "/d" : "/b");
+      peer.send(last ? response("200 OK", "Connection: close\r\n", "x") : ok("x"));
+      if (whole && target == "/b") peer.send(ok("x"));
+    });
+    scene.fetch({"a", "b", "c", "d"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.logged(whole ? "announced 4" : "announced 2"));
+    CHECK(scene.announced_cut == (whole ? 0 : 4));
+  }
+}
+
+TEST_CASE("a close that nobody announced says behind how many responses it came") {
+  for (const bool usual : {false, true}) {
+    CAPTURE(usual);
+    Scene scene([](Peer& peer, const std::string& target) {
+      if (target != "/d") return;
+      peer.send(ok("a") + ok("b"));
+      peer.end();
+    });
+    scene.closes_usually = usual;
+    scene.fetch({"a", "b", "c", "d"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.silent_closes == std::vector<uint64_t>{2});
+    CHECK_MESSAGE(scene.doubted == std::vector<uint32_t>{usual ? 1u : 4u},
+                  "the pipeline is to blame unless the origin always closes there");
+  }
+}
+
+TEST_CASE("an end inside an answer, or by a reset, shows no limit on requests") {
+  for (const bool reset : {false, true}) {
+    CAPTURE(reset);
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/a") peer.send(ok("a"));
+      if (target != "/c") return;
+      if (reset) return peer.reset();
+      peer.send("HTTP/1.1 200");
+      peer.end();
+    });
+    scene.fetch({"a", "b", "c"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.silent_closes.empty());
+    CHECK(scene.doubted == std::vector<uint32_t>{3});
+  }
+}
+
+TEST_CASE("a pipeline is answered when all that was in flight as it was sent has been") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(target)); });
+  scene.fetch({"a", "b", "c", "d", "e"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.pipelines == std::vector<uint32_t>{5});
+  for (const uint32_t index : {0u, 1u, 2u})
+    scene.to_send.push_back(Task{scene.batch.get(), index});
+  scene.fill(scene.connection);
+  REQUIRE(scene.until([&] { return scene.pipelines.size() == 2; }));
+  CHECK(scene.pipelines == std::vector<uint32_t>{5, 3});
+}
+
+TEST_CASE("requests sent while a pipeline is answered do not put off its end") {
+  std::vector<std::string> asked;
+  Scene scene([&](Peer&, const std::string& target) { asked.push_back(target); });
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until([&] { return asked.size() == 3; }));
+  Peer& peer = *scene.server.peers[0];
+  peer.send(ok("a"));
+  REQUIRE(scene.until([&] { return scene.decided == 1; }));
+  scene.to_send.push_back(Task{scene.batch.get(), 0});
+  scene.fill(scene.connection);
+  peer.send(ok("b") + ok("c"));
+  REQUIRE(scene.until([&] { return scene.decided == 3; }));
+  CHECK(scene.pipelines == std::vector<uint32_t>{3});
+}
+
+TEST_CASE("a pipeline that was cut is not answered, on whatever connection the rest is") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target != "/d") return;
+    peer.send(ok("a") + ok("b"));
+    peer.end();
+  });
+  scene.fetch({"a", "b", "c", "d"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.pipelines.empty());
+  scene.to_send = {Task{scene.batch.get(), 0}};
+  REQUIRE(scene.connection.connect(scene.server.address(), 0) == 0);
+  REQUIRE(scene.until([&] { return scene.server.targets.size() == 5; }));
+  scene.server.peers[1]->send(ok("a"));
+  REQUIRE(scene.until([&] { return scene.pipelines.size() == 1; }));
+  CHECK(scene.pipelines == std::vector<uint32_t>{1});
 }
 
 TEST_CASE("a connection without requests that ends says only that") {

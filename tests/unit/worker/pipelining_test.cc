@@ -2,13 +2,33 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 using namespace gigafetch::worker;
 
 namespace {
 
-void respond(Depth& depth, int responses) {
-  for (int i = 0; i < responses; ++i)
-    depth.on_response();
+// Whole pipelines, as deep as may be, with so many responses in all.
+void respond(Depth& depth, uint32_t responses) {
+  while (responses > 0) {
+    const uint32_t pipelined = std::min(responses, depth.now());
+    depth.on_answered(pipelined);
+    responses -= pipelined;
+  }
+}
+
+// The depth it rises to, and stays at.
+uint32_t top_of(Depth& depth) {
+  respond(depth, 100'000);
+  return depth.now();
+}
+
+// Rises until so many may be in flight, of which the origin bears fewer.
+void break_at(Depth& depth, uint32_t too_deep) {
+  while (depth.now() < too_deep)
+    respond(depth, depth.now());
+  depth.on_doubt(depth.now());
+  CHECK(depth.now() == 1);
 }
 
 }  // namespace
@@ -24,7 +44,7 @@ TEST_CASE("the depth doubles after enough clean responses, up to the most") {
   uint32_t last = 1;
   int doublings = 0;
   for (int i = 0; i < 10'000; ++i) {
-    depth.on_response();
+    depth.on_answered(depth.now());
     if (depth.now() == last) continue;
     CHECK((depth.now() == last * 2 || depth.now() == 6));
     CHECK(i >= 10);  // one response proves little
@@ -39,10 +59,10 @@ TEST_CASE("a doubt drops the depth to one, and what was clean before counts no m
   Depth depth(16, 16);
   respond(depth, 1000);
   CHECK(depth.now() == 16);
-  depth.on_doubt();
+  depth.on_doubt(16);
   CHECK(depth.now() == 1);
   respond(depth, 63);
-  depth.on_doubt();
+  depth.on_doubt(16);
   respond(depth, 63);
   CHECK(depth.now() == 1);
   respond(depth, 1);
@@ -53,50 +73,140 @@ TEST_CASE("a depth of one stays one") {
   Depth depth(1, 1);
   respond(depth, 1000);
   CHECK(depth.now() == 1);
-  depth.on_doubt();
+  depth.on_doubt(16);
   CHECK(depth.now() == 1);
+}
+
+TEST_CASE("pipelines that were shallow show nothing about a depth") {
+  Depth depth(1, 64);
+  respond(depth, 64 + 64);
+  REQUIRE(depth.now() == 4);
+  for (int i = 0; i < 1000; ++i)
+    depth.on_answered(2);
+  CHECK(depth.now() == 4);
+  for (int i = 0; i < 1000; ++i)
+    depth.on_answered(3);
+  CHECK(depth.now() > 4);
+}
+
+TEST_CASE("a deep pipeline alone shows little, however many were in it") {
+  Depth depth(64, 256);
+  depth.on_answered(64);
+  depth.on_answered(64);
+  CHECK(depth.now() == 64);
+}
+
+TEST_CASE("a depth that broke twice as it was tried is not tried again") {
+  for (const uint32_t bears : {1u, 2u, 8u, 32u}) {
+    CAPTURE(bears);
+    Depth depth(1, 64);
+    break_at(depth, 2 * bears);
+    break_at(depth, 2 * bears);
+    CHECK(top_of(depth) == bears);
+  }
+}
+
+TEST_CASE("an origin that breaks at the depth it was started with is found out as well") {
+  Depth depth(16, 16);
+  depth.on_doubt(16);
+  break_at(depth, 16);
+  break_at(depth, 16);
+  CHECK(top_of(depth) == 8);
+}
+
+TEST_CASE("one break at a new depth may be chance") {
+  Depth depth(1, 64);
+  break_at(depth, 16);
+  CHECK(top_of(depth) == 64);
+}
+
+TEST_CASE("a depth that was borne before may break as often as chance has it") {
+  Depth depth(1, 64);
+  for (int i = 0; i < 100; ++i) {
+    CHECK(top_of(depth) == 64);
+    depth.on_doubt(64);
+  }
+  CHECK(top_of(depth) == 64);
+}
+
+TEST_CASE("breaks at a new depth with a success between them show nothing") {
+  Depth depth(1, 64);
+  break_at(depth, 8);
+  while (depth.now() < 16)
+    respond(depth, depth.now());
+  break_at(depth, 16);
+  CHECK(top_of(depth) == 64);
+}
+
+TEST_CASE("connections that end one after the other are one break") {
+  Depth depth(1, 64);
+  break_at(depth, 16);
+  for (int i = 0; i < 63; ++i)
+    depth.on_doubt(16);
+  CHECK(top_of(depth) == 64);
+}
+
+TEST_CASE("the end of a connection that pipelined little says nothing about a new depth") {
+  Depth depth(1, 64);
+  for (int i = 0; i < 10; ++i) {
+    while (depth.now() < 16)
+      respond(depth, depth.now());
+    depth.on_doubt(1);
+    CHECK(depth.now() == 1);
+  }
+  CHECK(top_of(depth) == 64);
 }
 
 TEST_CASE("one close shows no limit, two after the same number of responses do") {
   RequestLimit limit;
   CHECK(limit.now() == RequestLimit::kNone);
-  limit.on_announced_close(100);
+  limit.on_close(100);
   CHECK(limit.now() == RequestLimit::kNone);
-  limit.on_announced_close(100);
+  limit.on_close(100);
   CHECK(limit.now() == 100);
 }
 
 TEST_CASE("closes after different numbers of responses show no limit") {
   RequestLimit limit;
   for (uint64_t responses = 1; responses < 50; ++responses)
-    limit.on_announced_close(responses);
+    limit.on_close(responses);
   CHECK(limit.now() == RequestLimit::kNone);
 }
 
 TEST_CASE("a close without a response shows nothing") {
   RequestLimit limit;
-  limit.on_announced_close(0);
-  limit.on_announced_close(0);
+  limit.on_close(0);
+  limit.on_close(0);
   CHECK(limit.now() == RequestLimit::kNone);
 }
 
 TEST_CASE("a connection that lives past the limit shows that there is none") {
   RequestLimit limit;
-  limit.on_announced_close(100);
-  limit.on_announced_close(100);
+  limit.on_close(100);
+  limit.on_close(100);
   limit.on_survived(99);
   CHECK(limit.now() == 100);
   limit.on_survived(100);
   CHECK(limit.now() == RequestLimit::kNone);
-  limit.on_announced_close(100);
+  limit.on_close(100);
   CHECK_MESSAGE(limit.now() == RequestLimit::kNone, "it is to be shown anew, by two closes");
 }
 
 TEST_CASE("a limit that changed is learnt again") {
   RequestLimit limit;
-  limit.on_announced_close(100);
-  limit.on_announced_close(100);
-  limit.on_announced_close(50);
-  limit.on_announced_close(50);
+  limit.on_close(100);
+  limit.on_close(100);
+  limit.on_close(50);
+  limit.on_close(50);
   CHECK(limit.now() == 50);
+}
+
+TEST_CASE("a close is a usual one when the one before was behind as many responses") {
+  RequestLimit limit;
+  CHECK_FALSE(limit.on_close(100));
+  CHECK(limit.on_close(100));
+  CHECK(limit.on_close(100));
+  CHECK_FALSE(limit.on_close(99));
+  CHECK_FALSE(limit.on_close(0));
+  CHECK_FALSE(limit.on_close(0));
 }
