@@ -14,6 +14,7 @@ import pytest
 from catalogue import Origin, name_of, names
 from command import BINARY, fetch
 from layouts import below
+from processes import children, comm, wait_until
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "bench"))
@@ -153,6 +154,20 @@ def test_an_option_that_is_refused_is_not_available_and_nothing_is_reached_by_it
     assert rows["gigafetch tar d16 w1 origin"]["state"] == "not available"
     assert "**not available**: unknown option" in done.stdout
     assert targets["packed (tar), depth 16, whole tree"]["verdict"] == "not measured"
+
+
+def test_a_comparison_that_is_interrupted_leaves_nothing(tmp_path):
+    """No process: conftest_shared looks for those after each test. No folder either, mounted or not."""
+    command = [PROJECT / "bench/run", "--build", BUILD, "--only", "^gigafetch files d1 w1 origin$", "--out", tmp_path]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as running:
+        meter = wait_until(lambda: [pid for pid in children(running.pid) if comm(pid) == "meter" and children(pid)],
+                           "a client")
+        folder = Path(os.readlink(f"/proc/{meter[0]}/cwd")).parent
+        assert folder.exists()
+        running.send_signal(signal.SIGTERM)
+        running.stderr.read()
+        assert running.wait(timeout=100) == 128 + signal.SIGTERM
+    assert not folder.exists()
 
 
 def test_a_long_run_goes_on_after_an_interrupt_and_its_figures_add_up(tmp_path):
