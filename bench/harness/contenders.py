@@ -117,7 +117,7 @@ def everybody(build, quick, most_files):
         return max(1, min(most_files, whole // 4 if quick else whole))
 
     single, real, peer, slow = map(count, (200_000, 60_000, 40_000, 10_000))
-    packed = min(most_files, 200_000 if quick else 400_000)  # a start takes some 0.02 us of each
+    packed = min(most_files, 200_000 if quick else 400_000)  # a start takes some 0.01 us of each
 
     def ours(sink, depth, workers, kind):
         files = real if kind == "nginx" else single if sink == "files" else packed
