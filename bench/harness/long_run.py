@@ -126,9 +126,10 @@ class Sampler(threading.Thread):
         samples.write(json.dumps(sample) + "\n")
         samples.flush()
         self.book.save()
+        largest = max(memory.values(), default=0) / 1024
         self.say(f"{self.leg.command}  {sample['seconds']:7,.0f} s  {sample['files']:,} of {self.whole:,}  "
-                 f"{progress['files_per_second']:,} files/s  {max(memory.values(), default=0) / 1024:.1f} MiB the largest"
-                 f"  {sample['disk'] / 1e9:.2f} GB on disk")
+                 f"{progress['files_per_second']:,} files/s  {largest:.1f} MiB the largest  "
+                 f"{sample['disk'] / 1e9:.2f} GB on disk")
 
 
 def run_leg(book, command, argv, folder, cpus, say):

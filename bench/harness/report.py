@@ -10,7 +10,8 @@ HEAD = ["who", "origin", "files", "files a second", "CPU us a file", "peak MiB",
 
 def _table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+              for row in rows]
     return "\n".join(lines) + "\n"
 
 

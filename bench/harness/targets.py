@@ -63,7 +63,8 @@ def _even_over_workers(results):
     return ratio, ratio <= 1.2, f"{ratio:.2f} x between {min(rows, key=rows.get)} and {max(rows, key=rows.get)}"
 
 
-FLAT_MIB = 2  # more at most from 100,000 files on: noise, where a byte kept for each file would be ten from there to 10^7
+# More at most from 100,000 files on. A byte kept for each file would be ten by 10^7.
+FLAT_MIB = 2
 
 
 def _memory(results):
