@@ -96,7 +96,7 @@ Result<PackedSums> sum_shards(int output_fd, std::vector<store::CountedShard> sh
     ::poll(nullptr, 0, kWatchPeriodMs);
     Figures figures;
     for (size_t i = 0; i < readers; ++i)
-      figures.listed = figures.stored += slots[i].names.load();
+      figures.listed = figures.fetched = figures.stored += slots[i].names.load();
     observer.on_figures(figures, seconds_between(start, monotonic_now()));
     std::erase_if(pids, [&](pid_t pid) {
       supervisor::Death death;

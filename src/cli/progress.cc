@@ -46,10 +46,10 @@ void Progress::on_figures(const Figures& figures, double seconds) {
   next_ = seconds + period_;
   const double span = seconds - last_seconds_;
   // A coordinator that was started anew may know of less than the one before had said.
-  const uint64_t more = figures.stored - std::min(figures.stored, last_stored_);
+  const uint64_t more = figures.fetched - std::min(figures.fetched, last_fetched_);
   const double pace = span > 0 ? static_cast<double>(more) / span : 0;
   last_seconds_ = seconds;
-  last_stored_ = figures.stored;
+  last_fetched_ = figures.fetched;
   if (mode_ == ProgressMode::json) {
     fmt::print(stderr,
                "{{\"seconds\":{:.1f},\"listed\":{},\"stored\":{},\"failed\":{},\"rejected\":{},"

@@ -23,7 +23,7 @@ class Progress final : public supervisor::Observer {
   double period_ = 0;  // seconds between two lines
   double next_ = 0;
   double last_seconds_ = 0;
-  uint64_t last_stored_ = 0;
+  uint64_t last_fetched_ = 0;
 };
 
 }  // namespace gigafetch::cli

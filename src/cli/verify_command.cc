@@ -95,12 +95,12 @@ Result<uint64_t> count_extras(const supervisor::Job& job, const StoredNames& sto
 // in the shards.
 Result<bool> verify_shards(supervisor::Job& job, const StoredNames& stored,
                            const VerifyOptions& options, supervisor::Report& report) {
-  Progress progress(options.report.progress);
+  Progress reading(options.report.progress), listing(options.report.progress);
   Result<PackedSums> read =
-      sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, progress);
+      sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, reading);
   if (!read) return std::move(read).failure();
   job.worker.mode = worker::Mode::count;
-  report = supervisor::supervise(job, progress);
+  report = supervisor::supervise(job, listing);
   job.worker.mode = worker::Mode::check;
   report.seconds += read->seconds;
   report.cpu_seconds += read->accounts.cpu_seconds;
