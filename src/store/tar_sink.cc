@@ -132,8 +132,16 @@ void TarSink::update_time() {
   headers_ = TarHeaders(static_cast<uint64_t>(now));
 }
 
+// All that path_of_name refuses when there are no limits.
 std::optional<FailureClass> TarSink::refuses(std::string_view name) {
-  return path_of_name(options_.layout, name, path_, PathLimits::none);
+  if (name.empty() || name.find('\0') != name.npos) return FailureClass::bad_name;
+  return std::nullopt;
+}
+
+StoreStatus TarSink::map(std::string_view name) {
+  const auto refused = path_of_name(options_.layout, name, path_, PathLimits::none);
+  if (!refused) return {};
+  return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
 }
 
 std::string_view TarSink::refusal_text(FailureClass refusal) const {
@@ -148,9 +156,7 @@ StoreStatus TarSink::create(std::unique_ptr<ShardFile>& shard) {
 }
 
 StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body) {
-  if (const auto refused = refuses(name)) {
-    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
-  }
+  if (StoreStatus status = map(name); !status.ok()) return status;
   // Now, when the file can still be put off for want of a descriptor.
   if (main_ == nullptr) {
     if (StoreStatus status = create(main_); !status.ok()) return status;
@@ -170,9 +176,7 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
 
 StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
                           std::unique_ptr<BodyWriter>& writer) {
-  if (const auto refused = refuses(name)) {
-    return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
-  }
+  if (StoreStatus status = map(name); !status.ok()) return status;
   writer = std::make_unique<Writer>(*this, lot, name, size);
   return {};
 }

@@ -69,6 +69,7 @@ class TarSink final : public Sink {
     uint64_t entry_begin = 0;
   };
 
+  StoreStatus map(std::string_view name);  // to path_
   StoreStatus create(std::unique_ptr<ShardFile>& shard);
   // A shard for a file to be streamed to.
   StoreStatus take_stream(Stream*& stream);
