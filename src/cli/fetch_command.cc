@@ -53,14 +53,12 @@ Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& i
   return {};
 }
 
-// Shards of another job would be taken for this one's. Those of a job that is to be forgotten go
-// with it.
-Result<void> free_of_shards(int output_fd, const FetchOptions& options) {
+// Shards of another job would be taken for this one's.
+Result<void> check_for_shards(int output_fd, const FetchOptions& options) {
+  if (options.sink != "tar" || options.restart) return {};
   Result<bool> there = store::has_shards(output_fd);
   if (!there) return std::move(there).failure();
   if (!*there) return {};
-  if (options.restart) return store::remove_shards(output_fd);
-  if (options.sink != "tar") return {};
   return error(ErrorCode::exists,
                "'{}' holds shards (worker-*.tar) of another job; move them away, or choose another "
                "folder",
@@ -104,12 +102,18 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   Folders folders{std::move(output_fd).value(), std::move(state).value()};
   const bool anew = !known || !other.empty() || options.restart;
   if (anew) {
-    Result<void> free = free_of_shards(folders.output_fd.get(), options);
+    Result<void> free = check_for_shards(folders.output_fd.get(), options);
     if (!free) return std::move(free).failure();
   }
   Result<void> ready = anew ? begin_ledger(folders.state.fd(), identity)
                             : continue_ledger(folders, **recorded, options);
   if (!ready) return std::move(ready).failure();
+  if (options.restart) {
+    // Of the job that is forgotten. Not before it is: a ledger must not speak of shards that are
+    // gone.
+    Result<void> removed = store::remove_shards(folders.output_fd.get());
+    if (!removed) return std::move(removed).failure();
+  }
   folders.resumed = !anew && (*recorded)->state.next_page() > 0;
   return folders;
 }

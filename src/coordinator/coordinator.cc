@@ -141,8 +141,8 @@ class Coordinator final : private Lister::Client,
   Result<void> close_shards() {
     if (!settings_.pack || books_->ledger() == nullptr) return {};
     if (Result<void> written = books_->flush(); !written) return written;
-    Result<std::vector<ShardEnd>> finished =
-        store::close_shards(place_.output_fd, state().shards());
+    Result<std::vector<ShardEnd>> finished = store::close_shards(
+        place_.output_fd, state().shards(), settings_.durability == Durability::file);
     if (!finished) return std::move(finished).failure();
     for (const ShardEnd& end : *finished)
       books_->add_shard(end);
@@ -450,11 +450,6 @@ class Coordinator final : private Lister::Client,
   }
 
   void on_outcome(WorkerLink& link, const wire::Outcome& outcome) override {
-    // Before what is stored in them: see store/ledger.h.
-    for (ShardEnd end : outcome.shards) {
-      end.worker = link.worker();
-      books_->add_shard(end);
-    }
     if (!plan_.settle(link.holder(), outcome, *this)) {
       return link.refuse("it reported on names that it does not hold");
     }
@@ -474,6 +469,7 @@ class Coordinator final : private Lister::Client,
     check_finished();
   }
 
+  void on_shard(const ShardEnd& end) override { books_->add_shard(end); }
   void on_stored(uint64_t page, IndexRange names) override {
     fetched_ += names.count();
     books_->add_stored(page, names);

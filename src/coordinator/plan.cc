@@ -175,6 +175,8 @@ bool Plan::fits(const Lease& lease, const wire::Outcome& outcome) {
 }
 
 void Plan::tell(const Lease& lease, const wire::Outcome& outcome, Receiver& receiver) {
+  for (const ShardEnd& shard : outcome.shards)
+    receiver.on_shard(shard);
   for (const wire::Outcome::Range& range : outcome.stored) {
     for_parts(
         lease, {range.first, range.first + range.count},

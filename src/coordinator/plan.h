@@ -6,8 +6,9 @@
 //                          +-- holder_gone --+   (and names that an outcome releases)
 //
 // A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held
-// by two workers. A lease may be settled in parts: with the first of them its credit is free again,
-// so that a few slow names hold nobody up. Memory is bounded by the look-ahead and by the leases.
+// by two workers. A lease may be settled in parts: with the first of them that does not keep it,
+// its credit is free again, so that a few slow names hold nobody up. Memory is bounded by the
+// look-ahead and by the leases.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,8 @@ class Plan {
   class Receiver {
    public:
     virtual ~Receiver() = default;
+    // Before what is stored in it.
+    virtual void on_shard(const ShardEnd&) {}
     virtual void on_stored(uint64_t page, IndexRange names) = 0;
     virtual void on_content(uint64_t page, const wire::Outcome::Content& content) = 0;
     virtual void on_failure(uint64_t page, uint32_t index, std::string_view name,

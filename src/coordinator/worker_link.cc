@@ -81,6 +81,8 @@ void WorkerLink::on_frame(const wire::Frame& frame) {
     case wire::MessageType::outcome: {
       Result<wire::Outcome> outcome = wire::parse_outcome(frame.payload);
       if (!outcome) return refuse(outcome.failure().text);
+      for (ShardEnd& shard : outcome->shards)
+        shard.worker = hello_.worker;
       return client_.on_outcome(*this, std::move(outcome).value());
     }
     case wire::MessageType::pulse: {

@@ -63,7 +63,7 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
       continue;
     }
     const auto open = ends.open().find(name->id);
-    if (open == ends.open().end()) continue;
+    if (open == ends.open().end() || open->second == 0) continue;
     if (*size < open->second) {
       return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
                    entry->d_name, *size, open->second);
@@ -71,7 +71,9 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
     ++open_found;
     shards.push_back({*name, open->second});
   }
-  if (open_found < ends.open().size()) {
+  const auto counted = static_cast<size_t>(std::count_if(
+      ends.open().begin(), ends.open().end(), [](const auto& open) { return open.second > 0; }));
+  if (open_found < counted) {
     return error(ErrorCode::malformed, "a shard is gone in which files were stored");
   }
   std::sort(shards.begin(), shards.end(),
@@ -83,6 +85,7 @@ struct PackedFiles::Shard {
   CountedShard counted;
   MappedFile index;
   std::vector<IndexRun> runs;
+  std::optional<std::vector<Gap>> gaps;  // that the runs leave, once they are asked for
 };
 
 PackedFiles::PackedFiles(int output_fd, Layout layout) : output_fd_(output_fd), layout_(layout) {}
@@ -95,7 +98,7 @@ Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layo
   if (!counted) return std::move(counted).failure();
   PackedFiles files(output_fd, layout);
   for (const CountedShard& each : *counted) {
-    Shard shard{each, MappedFile(output_fd, index_file_of(each.name.id)), {}};
+    Shard shard{each, MappedFile(output_fd, index_file_of(each.name.id)), {}, {}};
     std::string_view rest = shard.index.bytes();
     while (const std::optional<IndexRun> run = IndexRun::take(rest))
       shard.runs.push_back(*run);
@@ -202,24 +205,30 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
       }
     }
   }
-  // What no good run covers.
+  // Where one shard is damaged, another may still have it.
+  Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
   for (size_t i = 0; i < shards_.size(); ++i) {
-    uint64_t next = 0;
-    const auto look = [&](uint64_t end) -> Result<std::optional<ShardReader>> {
-      if (next >= end) return std::optional<ShardReader>();
-      return look_through(i, next, end, path);
-    };
-    const uint64_t shard_end = shards_[i].counted.end;
-    for (const IndexRun& run : shards_[i].runs) {
-      if (run.begin() < next || run.end() > shard_end || !run.intact()) continue;
-      Result<std::optional<ShardReader>> found = look(run.begin());
-      if (!found || *found) return found;
-      next = run.end();
+    for (const Gap& gap : gaps_of(shards_[i])) {
+      Result<std::optional<ShardReader>> found = look_through(i, gap.begin, gap.end, path);
+      if (found && *found) return found;
+      if (!found && none) none = std::move(found).failure();
     }
-    Result<std::optional<ShardReader>> found = look(shard_end);
-    if (!found || *found) return found;
   }
-  return std::optional<ShardReader>();
+  return none;
+}
+
+// What no good run covers.
+const std::vector<PackedFiles::Gap>& PackedFiles::gaps_of(Shard& shard) {
+  if (shard.gaps) return *shard.gaps;
+  std::vector<Gap>& gaps = shard.gaps.emplace();
+  uint64_t next = 0;
+  for (const IndexRun& run : shard.runs) {
+    if (run.begin() < next || run.end() > shard.counted.end || !run.intact()) continue;
+    if (next < run.begin()) gaps.push_back({next, run.begin()});
+    next = run.end();
+  }
+  if (next < shard.counted.end) gaps.push_back({next, shard.counted.end});
+  return gaps;
 }
 
 }  // namespace gigafetch::store

@@ -105,7 +105,8 @@ Result<void> ShardReader::skip(uint64_t bytes) {
 }
 
 Result<std::optional<TarMember>> ShardReader::next() {
-  if (Result<void> left = skip(body_left_ + padding_); !left) return std::move(left).failure();
+  for (const uint64_t left : {body_left_, uint64_t{padding_}})
+    if (Result<void> skipped = skip(left); !skipped) return std::move(skipped).failure();
   body_left_ = padding_ = 0;
   TarMember member;
   for (;;) {

@@ -40,7 +40,7 @@ Result<void> remove(int output_fd, const std::string& file) {
   return errno_error(errno, fmt::format("cannot remove '{}'", file));
 }
 
-Result<ShardEnd> close_shard(int output_fd, const ShardName& name, uint64_t end) {
+Result<ShardEnd> close_shard(int output_fd, const ShardName& name, uint64_t end, bool sync) {
   const std::string file = file_of(name);
   const UniqueFd fd(::openat(output_fd, file.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
   struct stat there;
@@ -63,12 +63,15 @@ Result<ShardEnd> close_shard(int output_fd, const ShardName& name, uint64_t end)
   if (const int failed = write_all(fd.get(), closing); failed != 0) {
     return errno_error(failed, fmt::format("cannot end the shard '{}'", file));
   }
+  if (sync && ::fdatasync(fd.get()) != 0) {
+    return errno_error(errno, fmt::format("cannot sync the shard '{}'", file));
+  }
   return ShardEnd{name.id.worker, name.id.number, end + closing.size(), true};
 }
 
 }  // namespace
 
-Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends) {
+Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends, bool sync) {
   std::vector<ShardEnd> finished;
   Result<void> walked = for_shard_files(output_fd,
                                         [&](const std::string& file, const ShardId& id,
@@ -79,7 +82,7 @@ Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends)
                                             return remove(output_fd, file);
                                           if (!shard) return {};
                                           Result<ShardEnd> closed =
-                                              close_shard(output_fd, *shard, open->second);
+                                              close_shard(output_fd, *shard, open->second, sync);
                                           if (!closed) return std::move(closed).failure();
                                           finished.push_back(*closed);
                                           return {};

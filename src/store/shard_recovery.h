@@ -14,9 +14,10 @@ namespace gigafetch::store {
 // writing to a shard meanwhile. Done again, after a death in the middle of it, it comes to the
 // same.
 //
-// Fails (malformed) when an open shard is gone or shorter than its end: files that were stored are
-// lost.
-Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends);
+// `sync`: fdatasync each, for the ledger will say that it is finished, and nobody syncs the file
+// system. Fails (malformed) when an open shard is gone or shorter than its end: files that were
+// stored are lost.
+Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends, bool sync);
 
 // Whether a shard, or an index of one, is in the folder.
 Result<bool> has_shards(int output_fd);

@@ -58,8 +58,9 @@ std::string pax_record(std::string_view key, std::string_view value) {
   return fmt::format("{} {}={}\n", length, key, value);
 }
 
-// The records of an extended header; false when they are none of ours.
+// The records of an extended header: path and size. False when they are none of ours.
 bool take_pax_records(std::string_view records, TarMember& member) {
+  bool has_path = false, has_size = false;
   while (!records.empty()) {
     size_t length = 0;
     const char* const end = records.data() + records.size();
@@ -75,16 +76,18 @@ bool take_pax_records(std::string_view records, TarMember& member) {
     const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
     if (key == "path") {
       member.path = value;
+      has_path = true;
     } else if (key == "size") {
       const auto [value_end, read] =
           std::from_chars(value.data(), value.data() + value.size(), member.size);
       if (read != std::errc() || value_end != value.data() + value.size()) return false;
+      has_size = true;
     } else {
       return false;
     }
     records.remove_prefix(length);
   }
-  return true;
+  return has_path && has_size;
 }
 
 bool is_zero(std::string_view block) {
@@ -154,9 +157,15 @@ TarParse parse_tar_header(std::string_view bytes, TarMember& member) {
     if (!size || !checksum || *checksum != sum) return TarParse::broken;
     member.header_bytes += kTarBlock;
     if (block[kType] == kRegular) {
-      if (extended) return TarParse::member;
-      const std::string_view name = block.substr(kName, kNameBytes);
-      member.path = name.substr(0, name.find('\0'));
+      std::string_view name = block.substr(kName, kNameBytes);
+      name = name.substr(0, name.find('\0'));
+      if (extended) {
+        // No checksum is over the extended header's records, but this block says the same again.
+        const bool same = *size == std::min(member.size, kMaxOctal) &&
+                          name == std::string_view(member.path).substr(0, kNameBytes);
+        return same ? TarParse::member : TarParse::broken;
+      }
+      member.path = name;
       member.size = *size;
       return TarParse::member;
     }

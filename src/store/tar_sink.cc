@@ -213,6 +213,11 @@ StoreStatus TarSink::commit(Lot& lot) {
   for (const ShardEnd& streamed : std::exchange(lot.streamed, {})) {
     if (status.ok()) status = commit_stream(lot, streamed);
   }
+  if (!status.ok() && main_ != nullptr) {
+    // What this lot has appended to it is told nobody: the next lot must not come behind that.
+    main_->index().flush();
+    main_.reset();
+  }
   return status;
 }
 
@@ -230,7 +235,11 @@ StoreStatus TarSink::append_to_main(Lot& lot) {
   if (spare_.size() < kSpareBuffers) spare_.push_back(std::exchange(lot.members, {}));
   bool finished = false;
   StoreStatus status = seal(*main_, lot, finished);
-  if (finished) main_.reset();
+  if (!finished) return status;
+  main_.reset();
+  // At once, where other lots wait for it: descriptors are free now, and a commit cannot be put off
+  // for want of one.
+  if (gathered_ > 0) (void)create(main_);
   return status;
 }
 

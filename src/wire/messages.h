@@ -71,7 +71,7 @@ struct Outcome {
   uint64_t lease = 0;
   uint32_t count = 0;  // of the batch
   bool last = false;
-  // Names of the batch have yet to be sent: it still counts against the worker's credit.
+  // The rest of the batch is not slow: it still counts against the worker's credit.
   bool keeps_credit = false;
   WorkerCounters counters;
   struct Range {

@@ -217,7 +217,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     batch.settle_stored(task.index, bytes, content);
     if (batch.all_settled()) return report(batch);
     if (!sink_->wants_commit(batch.lot())) return;
-    held(batch).keeps_credit = !batch.all_begun();
+    Held& still = held(batch);
+    // Only tell_parts frees it: it sees to it that few batches go on without.
+    still.keeps_credit = still.parts == 0;
     tell(batch);
   }
 

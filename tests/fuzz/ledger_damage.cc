@@ -76,7 +76,7 @@ class Writer {
 void check_same(const LedgerState& a, const LedgerState& b) {
   require(a.totals() == b.totals() && a.frontier() == b.frontier() &&
               a.failures() == b.failures() && a.next_page() == b.next_page() &&
-              a.relisting() == b.relisting() && a.open() == b.open(),
+              a.relisting() == b.relisting() && a.open() == b.open() && a.shards() == b.shards(),
           "the states are the same");
 }
 

@@ -620,6 +620,177 @@ TEST_CASE(
   CHECK(again.figures.bytes == 50);
 }
 
+// --- packed output ---
+
+namespace {
+
+void pack(Settings& settings) {
+  settings.pack = true;
+}
+
+// The number that the worker is told for its next shard; before anything else.
+std::optional<uint32_t> first_shard(WorkerSocket& worker) {
+  const std::optional<FrameSocket::Message> message = worker.next();
+  if (!message || message->type != MessageType::shards) return std::nullopt;
+  return wire::parse_shards(message->payload).value().first;
+}
+
+wire::Outcome stored_in(const Batch& batch, const std::vector<ShardEnd>& shards) {
+  wire::Outcome outcome = outcome_of(batch);
+  outcome.stored = {{0, outcome.count}};
+  outcome.shards = shards;
+  return outcome;
+}
+
+// As a worker leaves it, with bytes behind what counts.
+void write_shard(const TempFolder& folder, const std::string& file, size_t size) {
+  write_file(folder / file, std::string(size, 's'));
+}
+
+bool ends_archive(const TempFolder& folder, const std::string& file, size_t end) {
+  return read_file(folder / file) == std::string(end, 's') + std::string(1024, '\0');
+}
+
+}  // namespace
+
+TEST_CASE("a worker that packs is told its next number first; its shards are ended with the run") {
+  CoordinatorProcess job(pack);
+  WorkerSocket worker = job.worker(2);
+  CHECK(first_shard(worker) == 0);
+  job.serve_page(page_json({"a", "b"}, "m"));
+  std::optional<Batch> batch = worker.next_batch();
+  REQUIRE(batch.has_value());
+  write_shard(job.state, "worker-02-000000.tar", 700);
+  write_shard(job.state, "worker-02-000001.tar", 5000);
+  worker.send(stored_in(*batch, {{0, 0, 700, true}, {0, 1, 3000, false}}));
+  REQUIRE(job.until_stored(2));
+  const store::ShardEnds during = recorded(job.state).shards();
+  CHECK(during.is_finished({2, 0}));
+  CHECK(during.open() == std::map<store::ShardId, uint64_t>{{{2, 1}, 3000}});
+  // One that takes its place begins behind both.
+  worker.hang_up();
+  WorkerSocket other = job.worker(2);
+  CHECK(first_shard(other) == 2);
+  job.serve_page(page_json({"c"}));
+  batch = other.next_batch();
+  REQUIRE(batch.has_value());
+  write_shard(job.state, "worker-02-000002.tar", 900);
+  other.send(stored_in(*batch, {{0, 2, 600, false}}));
+  check_complete(job, 3);
+  CHECK(ends_archive(job.state, "worker-02-000001.tar", 3000));
+  CHECK(ends_archive(job.state, "worker-02-000002.tar", 600));
+  CHECK(read_file(job.state / "worker-02-000000.tar").size() == 700);
+  const store::ShardEnds ends = recorded(job.state).shards();
+  CHECK(ends.open().empty());
+  for (const uint32_t number : {0, 1, 2})
+    CHECK(ends.is_finished({2, number}));
+  CHECK(durable(job.state).shards() == ends);
+}
+
+TEST_CASE("a coordinator that begins ends the shards that another has left, and removes the rest") {
+  TempFolder state;
+  REQUIRE(store::Ledger::create(state.fd(), {}).ok());
+  {
+    CoordinatorProcess job(state, pack);
+    WorkerSocket worker = job.worker();
+    job.serve_page(page_json({"a", "b"}, "m"));
+    CHECK(first_shard(worker) == 0);
+    const std::optional<Batch> batch = worker.next_batch();
+    REQUIRE(batch.has_value());
+    write_shard(state, "worker-00-000000.tar", 4000);
+    write_shard(state, "worker-00-000001.tar", 4000);
+    write_shard(state, "worker-00-000001.idx", 100);
+    worker.send(stored_in(*batch, {{0, 0, 1024, false}}));
+    REQUIRE(job.until_stored(2));
+    job.kill();
+  }
+  {
+    CoordinatorProcess job(state, pack);
+    WorkerSocket worker = job.worker();
+    CHECK(first_shard(worker) == 1);
+    CHECK(ends_archive(state, "worker-00-000000.tar", 1024));
+    CHECK_FALSE(stands(state / "worker-00-000001.tar"));
+    CHECK_FALSE(stands(state / "worker-00-000001.idx"));
+    CHECK(recorded(state).shards().is_finished({0, 0}));
+    job.kill();
+  }
+  // Killed between the files and the ledger: done again, it comes to the same. (Here: not at all.)
+  CoordinatorProcess job(state, pack);
+  WorkerSocket worker = job.worker();
+  CHECK(first_shard(worker) == 1);
+  CHECK(ends_archive(state, "worker-00-000000.tar", 1024));
+}
+
+TEST_CASE("a shard that is gone, in which files were stored, is the end before the beginning") {
+  TempFolder state;
+  {
+    Result<store::Ledger> ledger = store::Ledger::create(state.fd(), {});
+    REQUIRE(ledger.ok());
+    ledger->add_shard({0, 0, 1024, false});
+    REQUIRE(ledger->flush().ok());
+  }
+  CoordinatorProcess job(state, pack);
+  const std::optional<wire::Done> done = job.until_done();
+  REQUIRE(done.has_value());
+  CHECK(done->exit == status(ExitStatus::fatal));
+  CHECK(done->text.find("worker-00-000000.tar") != std::string::npos);
+}
+
+TEST_CASE("a drained run ends its shards") {
+  CoordinatorProcess job(pack);
+  WorkerSocket worker = job.worker();
+  CHECK(first_shard(worker) == 0);
+  job.serve_page(page_json({"a", "b"}, "m"));
+  const std::optional<Batch> batch = worker.next_batch();
+  REQUIRE(batch.has_value());
+  job.supervisor->send_empty(MessageType::drain);
+  write_shard(job.state, "worker-00-000000.tar", 2000);
+  wire::Outcome outcome = outcome_of(*batch);
+  outcome.stored = {{0, 1}};
+  outcome.released = {{1, 1}};
+  outcome.shards = {{0, 0, 1024, false}};
+  worker.send(outcome);
+  const std::optional<wire::Done> done = job.until_done();
+  REQUIRE(done.has_value());
+  CHECK(done->exit == status(ExitStatus::interrupted));
+  CHECK(ends_archive(job.state, "worker-00-000000.tar", 1024));
+  CHECK(recorded(job.state).shards().is_finished({0, 0}));
+}
+
+TEST_CASE("shards of an outcome that does not count do not count either") {
+  CoordinatorProcess job(pack);
+  WorkerSocket worker = job.worker();
+  CHECK(first_shard(worker) == 0);
+  job.serve_page(page_json({"a"}));
+  const std::optional<Batch> batch = worker.next_batch();
+  REQUIRE(batch.has_value());
+  wire::Outcome stale = stored_in(*batch, {{0, 0, 9999, false}});
+  ++stale.lease;
+  worker.send(stale);
+  const std::optional<FrameSocket::Message> message = job.next_but_figures();
+  REQUIRE(message.has_value());
+  REQUIRE(message->type == MessageType::kill_worker);
+  job.say_reaped();
+  WorkerSocket other = job.worker();
+  CHECK(first_shard(other) == 0);
+  const std::optional<Batch> again = other.next_batch();
+  REQUIRE(again.has_value());
+  write_shard(job.state, "worker-00-000000.tar", 512);
+  other.send(stored_in(*again, {{0, 0, 512, false}}));
+  check_complete(job, 1);
+  CHECK(ends_archive(job.state, "worker-00-000000.tar", 512));
+}
+
+TEST_CASE("output that is not packed is told no numbers, and shards in it are left alone") {
+  CoordinatorProcess job;
+  write_shard(job.state, "worker-00-000000.tar", 512);
+  WorkerSocket worker = job.worker();
+  job.serve_page(page_json({"a"}));
+  CHECK(worker.store(1) == Names{"a"});
+  check_complete(job, 1);
+  CHECK(read_file(job.state / "worker-00-000000.tar").size() == 512);
+}
+
 TEST_CASE("a run that is done is durable") {
   const BegunJob begun;
   CoordinatorProcess job(begun.state);

@@ -1,6 +1,7 @@
 #include "coordinator/plan.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -378,6 +379,82 @@ TEST_CASE("a lease that is settled in part gives its credit back, and stays a le
   CHECK(settle(plan, 1, all_stored(next)));
   CHECK(settle(plan, 1, all_stored(*take(plan, 1))));
   CHECK(plan.finished());
+}
+
+TEST_CASE("an outcome that keeps its credit does not free it; a later one that does not, does") {
+  Plan plan(limits(1, 16, 1));
+  add_page(plan, numbered(48));
+  plan.end_listing();
+  const Batch large = *take(plan, 1);
+  Outcome part = outcome_of(large);
+  part.keeps_credit = true;
+  part.stored = {{0, 4}};
+  CHECK(settle(plan, 1, part));
+  part.stored = {{4, 4}};
+  CHECK(settle(plan, 1, part));
+  CHECK(plan.leases_of(1) == 1);
+  CHECK_FALSE(take(plan, 1).has_value());
+  // Nothing new, but for the credit.
+  CHECK(settle(plan, 1, outcome_of(large)));
+  CHECK(plan.leases_of(1) == 0);
+  CHECK(plan.leases() == 1);
+  const Batch next = *take(plan, 1);
+  // What has been given back is not taken again.
+  part.stored = {{8, 4}};
+  CHECK(settle(plan, 1, part));
+  CHECK(plan.leases_of(1) == 1);
+  Outcome rest = outcome_of(large);
+  rest.stored = {{12, 4}};
+  rest.last = true;
+  CHECK(settle(plan, 1, rest));
+  CHECK(plan.leases_of(1) == 1);
+  CHECK(settle(plan, 1, all_stored(next)));
+  CHECK(settle(plan, 1, all_stored(*take(plan, 1))));
+  CHECK(plan.finished());
+}
+
+TEST_CASE("a last outcome frees the credit that the parts before it have kept") {
+  Plan plan(limits(1, 16, 1));
+  add_page(plan, numbered(32));
+  const Batch batch = *take(plan, 1);
+  Outcome part = outcome_of(batch);
+  part.keeps_credit = true;
+  part.stored = {{0, 4}};
+  CHECK(settle(plan, 1, part));
+  Outcome rest = outcome_of(batch);
+  rest.stored = {{4, 12}};
+  rest.last = true;
+  CHECK(settle(plan, 1, rest));
+  CHECK(plan.leases_of(1) == 0);
+  CHECK(take(plan, 1).has_value());
+}
+
+TEST_CASE("the shards of an outcome are told before what is stored in them; of a stale one never") {
+  struct Order final : Plan::Receiver {
+    void on_shard(const ShardEnd& end) override { told += fmt::format("shard {} ", end.number); }
+    void on_stored(uint64_t, IndexRange) override { told += "stored "; }
+    void on_content(uint64_t, const Outcome::Content&) override { told += "content "; }
+    void on_failure(uint64_t, uint32_t, std::string_view, const FileFailure&) override {
+      told += "failure ";
+    }
+    std::string told;
+  };
+  Plan plan(limits(1, 16));
+  add_page(plan, numbered(16));
+  const Batch batch = *take(plan, 1);
+  Outcome outcome = outcome_of(batch);
+  outcome.shards = {{0, 3, 512, false}, {0, 4, 1024, true}};
+  outcome.stored = {{0, 4}};
+  outcome.contents = {{0, 40, 1, 1}};
+  outcome.failures = {{4, FileFailure{FailureClass::stalled, 0, 1, "x"}}};
+  Order order;
+  CHECK_FALSE(plan.settle(2, outcome, order));
+  CHECK(order.told.empty());
+  CHECK(plan.settle(1, outcome, order));
+  CHECK(order.told == "shard 3 shard 4 stored content failure ");
+  order.told.clear();
+  CHECK_FALSE(plan.settle(1, outcome, order));
+  CHECK(order.told.empty());
 }
 
 TEST_CASE(
@@ -758,6 +835,7 @@ class Driver : private Plan::Receiver {
       if (content.bytes > 0) outcome.contents.push_back(content);
     }
     outcome.last = !leaves_open && random_.chance(0.9);
+    outcome.keeps_credit = !outcome.last && random_.chance(0.3);
     return outcome;
   }
 
@@ -788,7 +866,7 @@ class Driver : private Plan::Receiver {
       model_.stored_bytes[known.page] += 10;
       model_.stored_sum[known.page] += known.content;
     }
-    held.has_credit = false;
+    if (!outcome.keeps_credit) held.has_credit = false;
     CHECK(plan_.settle(held.holder, outcome, *this));
     CHECK(expected_stored_.empty());
     CHECK(expected_failed_.empty());

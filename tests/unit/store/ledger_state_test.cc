@@ -211,6 +211,8 @@ TEST_CASE("what contradicts the records before it is refused and changes nothing
 TEST_CASE("bytes that are no checkpoint are refused and change nothing") {
   LedgerState state;
   REQUIRE(state.add_page(page_of(3, "m")));
+  REQUIRE(state.add_shard({3, 1, 4096, false}));
+  REQUIRE(state.add_shard({3, 0, 1 << 30, true}));
   REQUIRE(state.add_stored(0, {{1, 2}}, 5, {1, 2}));
   const std::string whole = state.checkpoint(0);
   LedgerState other;
@@ -220,6 +222,20 @@ TEST_CASE("bytes that are no checkpoint are refused and change nothing") {
   CHECK(other == LedgerState{});
   CHECK(other.restore(whole));
   CHECK(other == state);
+  CHECK(other.shards().next_number(3) == 2);
+  CHECK(other.shards().is_finished({3, 0}));
+}
+
+TEST_CASE("a shard's end that contradicts the ones before it is refused and changes nothing") {
+  LedgerState state;
+  REQUIRE(state.add_shard({0, 0, 4096, false}));
+  REQUIRE(state.add_shard({0, 1, 4096, true}));
+  const LedgerState before = state;
+  CHECK_FALSE(state.add_shard({0, 0, 4095, false}));
+  CHECK_FALSE(state.add_shard({0, 1, 8192, true}));
+  CHECK(state == before);
+  REQUIRE(state.relist());
+  CHECK_MESSAGE(state.shards() == before.shards(), "files stay");
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -226,7 +227,7 @@ TEST_CASE("the ledger's first bytes are those that are documented, for its owner
       "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\0\0\0\0\1\0\0\0"
       "0"s;
   const std::string start =
-      "GFLEDGER\2\0\0\0\0\0\0\0"s + id + '\1' + static_cast<char>(identity.size()) + identity;
+      "GFLEDGER\3\0\0\0\0\0\0\0"s + id + '\1' + static_cast<char>(identity.size()) + identity;
   CHECK(bytes.substr(0, start.size()) == start);
   CHECK(bytes[start.size() + 8] == 3);
   for (const char* file : {"ledger", "failures"}) {
@@ -763,6 +764,157 @@ TEST_CASE("a ledger that has grown is written anew, small, and says the same") {
           }).ok());
   CHECK(done.size() == pages + 4);
   CHECK(dead_letters(next, state) == Names{"f0", "f1"});
+}
+
+// --- shards ---
+
+namespace {
+
+using Open = std::map<ShardId, uint64_t>;
+
+// So many names of the page are stored, in so many bytes of a shard.
+void store_packed(Ledger& ledger, uint64_t page, IndexRange names, const ShardEnd& end) {
+  ledger.add_shard(end);
+  ledger.add_stored(page, names);
+}
+
+}  // namespace
+
+TEST_CASE("what is stored never stands without the shard that it is in, wherever the file is cut") {
+  constexpr uint32_t kBytes = 1000;  // of a name
+  const TempFolder state;
+  Ledger ledger = created(state);
+  const uint64_t page = ledger.add_page(page_of(100, "m"));
+  uint32_t stored = 0;
+  std::map<uint32_t, uint64_t> ends;  // of each worker's shard
+  const auto add = [&](uint32_t worker, uint32_t names) {
+    ends[worker] += uint64_t{names} * kBytes;
+    store_packed(ledger, page, {stored, stored + names}, {worker, 7, ends[worker], false});
+    stored += names;
+  };
+  for (int i = 0; i < 5; ++i) {
+    add(1, 3);
+    add(0, 2);
+    add(1, 1);
+    // Whatever makes records of what has gathered, not a flush alone.
+    ledger.add_failed(page, stored, "failed", passing());
+    ++stored;
+    add(2, 1);
+    ledger.add_page(after(ledger, page_of(1, "n")));
+    add(1, 2);
+    REQUIRE(ledger.flush().ok());
+  }
+  const std::string bytes = bytes_of(state);
+  const uint64_t base = found(state).base_end;
+  const std::string boot = current_boot_id().value();
+  for (uint64_t cut = base; cut <= bytes.size(); ++cut) {
+    const auto image = recover_ledger(std::string_view(bytes).substr(0, cut), boot, false);
+    REQUIRE(image.ok());
+    uint64_t kept = 0;
+    for (const auto& [id, end] : image.value().state.shards().open())
+      kept += end;
+    CHECK(image.value().state.totals().stored * kBytes <= kept);
+  }
+  CHECK(found(state).state.shards().open() ==
+        Open{{{0, 7}, ends[0]}, {{1, 7}, ends[1]}, {{2, 7}, ends[2]}});
+  CHECK(found(state).state == ledger.state());
+}
+
+TEST_CASE("ends that come between two flushes are one record a shard") {
+  const TempFolder state;
+  Ledger ledger = created(state);
+  const uint64_t page = ledger.add_page(page_of(10'000, "m"));
+  REQUIRE(ledger.flush().ok());
+  const uint64_t before = fs::file_size(state / "ledger");
+  for (uint32_t i = 0; i < 9'000; ++i)
+    store_packed(ledger, page, {i, i + 1}, {i % 3, 0, 1000 + i, false});
+  CHECK(ledger.has_unsynced());
+  CHECK(ledger.state().shards().empty());
+  REQUIRE(ledger.flush().ok());
+  CHECK(fs::file_size(state / "ledger") < before + 128);
+  CHECK(found(state).state.shards().open() == Open{{{0, 0}, 9997}, {{1, 0}, 9998}, {{2, 0}, 9999}});
+}
+
+TEST_CASE("after a reboot a shard ends where it did at the last sync; unfinished, if so") {
+  const TempFolder state;
+  Ledger ledger = created(state);
+  const uint64_t page = ledger.add_page(page_of(100, "m"));
+  store_packed(ledger, page, {0, 1}, {0, 0, 1000, false});
+  store_packed(ledger, page, {1, 2}, {1, 0, 5000, true});
+  commit(ledger, state);
+  store_packed(ledger, page, {2, 3}, {0, 0, 2000, true});
+  store_packed(ledger, page, {3, 4}, {0, 1, 500, false});
+  REQUIRE(ledger.flush().ok());
+  CHECK(found(state).state.shards().open() == Open{{{0, 1}, 500}});
+  const ShardEnds shards = found(state, true).state.shards();
+  CHECK(shards.open() == Open{{{0, 0}, 1000}});
+  CHECK(shards.is_finished({1, 0}));
+  CHECK_FALSE(shards.is_finished({0, 0}));
+  move_to_other_boot(state);
+  CHECK(opened(state).state().shards() == shards);
+}
+
+TEST_CASE("ends of a failed sync are taken back, those that wait to be written too") {
+  const TempFolder state;
+  Ledger ledger = created(state);
+  const uint64_t page = ledger.add_page(page_of(100, "m"));
+  store_packed(ledger, page, {0, 1}, {0, 0, 1000, false});
+  commit(ledger, state);
+  store_packed(ledger, page, {1, 2}, {0, 0, 2000, false});
+  REQUIRE(ledger.flush().ok());
+  ledger.add_shard({0, 0, 3000, false});
+  REQUIRE(ledger.take_back_unsynced().ok());
+  CHECK(ledger.flush().ok());
+  CHECK(found(state).state.shards().open() == Open{{{0, 0}, 1000}});
+}
+
+TEST_CASE("an end that contradicts the ledger makes the flush fail") {
+  const std::vector<std::vector<ShardEnd>> wrong = {
+      {{0, 0, 999, false}},                       // less than is recorded
+      {{0, 0, 3000, false}, {0, 0, 2999, true}},  // less than is gathered
+      {{0, 0, 3000, true}, {0, 0, 4000, false}},  // behind its end
+      {{0, 1, 9000, false}},                      // finished in the ledger
+      {{0, UINT32_MAX, 1, false}}};
+  for (const std::vector<ShardEnd>& ends : wrong) {
+    const TempFolder state;
+    Ledger ledger = created(state);
+    ledger.add_shard({0, 0, 1000, false});
+    ledger.add_shard({0, 1, 1000, true});
+    REQUIRE(ledger.flush().ok());
+    const LedgerState before = ledger.state();
+    for (const ShardEnd& end : ends)
+      ledger.add_shard(end);
+    CHECK_FALSE(ledger.flush().ok());
+    CHECK(found(state).state == before);
+  }
+}
+
+TEST_CASE(
+    "a ledger that is written anew keeps the shards, and those of a listing begun anew stay") {
+  const TempFolder state;
+  Ledger ledger = created(state);
+  const uint64_t page = ledger.add_page(page_of(10, "m"));
+  store_packed(ledger, page, {0, 1}, {0, 3, 1000, false});
+  for (uint32_t number = 0; number < 3; ++number)
+    ledger.add_shard({0, number, 1 << 30, true});
+  while (!ledger.wants_checkpoint()) {
+    add_done_pages(ledger, 1'000);
+    REQUIRE(ledger.flush().ok());
+  }
+  Result<SyncJob> job = ledger.begin_sync(state.fd());
+  REQUIRE(job.ok());
+  store_packed(ledger, page, {1, 2}, {0, 3, 2000, false});  // while the sync is under way
+  REQUIRE(job->run().ok());
+  REQUIRE(ledger.finish_sync(*job).ok());
+  REQUIRE(fs::file_size(state / "ledger") < 2'000);
+  CHECK(found(state).state == ledger.state());
+  CHECK(found(state).state.shards().open() == Open{{{0, 3}, 2000}});
+  CHECK(found(state, true).state.shards().open() == Open{{{0, 3}, 1000}});
+  const ShardEnds before = ledger.state().shards();
+  ledger.relist();
+  REQUIRE(ledger.flush().ok());
+  CHECK(found(state).state.shards() == before);
+  CHECK(opened(state).state().shards().next_number(0) == 4);
 }
 
 TEST_CASE("a ledger is written anew again and again, over many runs") {

@@ -186,10 +186,10 @@ TEST_CASE("an outcome's texts are those its sender would have kept") {
     Outcome outcome = outcome_of(1);
     outcome.failures = {failure_at(0)};
     std::string payload = payload_of(outcome);
-    // Behind the failure's one byte of text there is only the number of released runs.
-    payload.resize(payload.size() - sizeof(uint32_t) - 1 - sizeof(uint16_t));
+    // Behind the failure's one byte of text are only the numbers of released runs and of shards.
+    payload.resize(payload.size() - 2 * sizeof(uint32_t) - 1 - sizeof(uint16_t));
     payload = text_behind(std::move(payload), bytes);
-    put_le<uint32_t>(payload, 0);
+    put_le<uint64_t>(payload, 0);
     return parse_outcome(payload).ok();
   };
   CHECK(accepts_text(0));
@@ -211,9 +211,9 @@ TEST_CASE("an outcome with a text behind 4 MiB of texts is refused") {
   CHECK(got.value().failures[full - 1].file.text.size() == kMaxFailureText);
   CHECK(got.value().failures[full].file.text.empty());
 
-  payload.resize(payload.size() - sizeof(uint32_t) - sizeof(uint16_t));
+  payload.resize(payload.size() - 2 * sizeof(uint32_t) - sizeof(uint16_t));
   payload = text_behind(std::move(payload), 1);
-  put_le<uint32_t>(payload, 0);
+  put_le<uint64_t>(payload, 0);
   CHECK_FALSE(parse_outcome(payload));
 }
 
@@ -245,6 +245,63 @@ TEST_CASE("an outcome is the last of its lease or is not") {
     CAPTURE(value);
     CHECK(got.ok() == (value <= 1));
     if (got) CHECK(got.value().last == (value == 1));
+  }
+}
+
+TEST_CASE("an outcome keeps its credit or does not, and the last one never does") {
+  const size_t last = sizeof(uint64_t) + sizeof(uint32_t), keeps = last + 1;
+  const std::string payload = payload_of(outcome_of(1));
+  for (unsigned value = 0; value < 256; ++value) {
+    const Result<Outcome> got = parse_outcome(with_byte(payload, keeps, uint8_t(value)));
+    CAPTURE(value);
+    CHECK(got.ok() == (value <= 1));
+    if (got) CHECK(got.value().keeps_credit == (value == 1));
+    const std::string of_last = with_byte(with_byte(payload, last, 1), keeps, uint8_t(value));
+    CHECK(parse_outcome(of_last).ok() == (value == 0));
+  }
+}
+
+TEST_CASE("an outcome's shards ascend by number, and are finished or are not") {
+  Outcome outcome = outcome_of(3);
+  outcome.stored = {{0, 3}};
+  outcome.shards = {{0, 0, 512, true}, {0, 1, UINT64_MAX, false}, {0, UINT32_MAX, 0, true}};
+  const std::string payload = payload_of(outcome);
+  const Result<Outcome> got = parse_outcome(payload);
+  REQUIRE(got);
+  CHECK(got.value().shards == outcome.shards);
+  for (unsigned value = 0; value < 256; ++value) {
+    const Result<Outcome> other =
+        parse_outcome(with_byte(payload, payload.size() - 1, uint8_t(value)));
+    CHECK(other.ok() == (value <= 1));
+    if (other) CHECK(other.value().shards.back().finished == (value == 1));
+  }
+  for (size_t size = payload.size() - 4 * sizeof(uint32_t); size < payload.size(); ++size)
+    CHECK_FALSE(parse_outcome(payload.substr(0, size)));
+  CHECK_FALSE(parse_outcome(payload + '\0'));
+  outcome.shards = {{0, 4, 512, false}, {0, 4, 1024, false}};
+  CHECK_FALSE(accepts(outcome));
+  outcome.shards = {{0, 5, 512, false}, {0, 4, 1024, false}};
+  CHECK_FALSE(accepts(outcome));
+  outcome.shards = {{0, UINT32_MAX, 512, false}, {0, 0, 1024, false}};
+  CHECK_FALSE(accepts(outcome));
+}
+
+TEST_CASE("which worker a shard is of is not said, but known by who says it") {
+  Outcome outcome = outcome_of(1);
+  outcome.shards = {{17, 3, 512, false}};
+  const Result<Outcome> got = parse_outcome(payload_of(outcome));
+  REQUIRE(got);
+  CHECK(got.value().shards == std::vector<ShardEnd>{{0, 3, 512, false}});
+}
+
+TEST_CASE("a shards message is a number and nothing else") {
+  for (const uint32_t first : {0u, 1u, UINT32_MAX}) {
+    const std::string payload = payload_of(Shards{first});
+    CHECK(payload.size() == sizeof first);
+    REQUIRE(parse_shards(payload));
+    CHECK(parse_shards(payload).value().first == first);
+    CHECK_FALSE(parse_shards(payload + 'x'));
+    CHECK_FALSE(parse_shards(payload.substr(1)));
   }
 }
 
@@ -354,8 +411,9 @@ TEST_CASE("an outcome in which a name is mentioned twice is refused") {
 
 TEST_CASE("a count that promises more than there are bytes is refused") {
   const std::string good = payload_of(outcome_of(3));
-  // The counts of stored runs, contents, failures and released runs are the payload's last bytes.
-  for (size_t back = 1; back <= 4; ++back) {
+  // The counts of stored runs, contents, failures, released runs and shards are the payload's last
+  // bytes.
+  for (size_t back = 1; back <= 5; ++back) {
     for (const uint32_t promised : {1u, 3u, 0x7FFFFFFFu, UINT32_MAX}) {
       std::string bytes;
       put_le<uint32_t>(bytes, promised);

@@ -262,6 +262,36 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("the ends of shards are told once, the last one of each, by number") {
+  const auto batch = batch_of(numbered(4));
+  CHECK(batch->take_outcome().shards.empty());
+  batch->settle_stored(0, 1, kSome);
+  batch->settle_stored(1, 1, kSome);
+  batch->lot().committed = {{2, 5, 1000, false}, {2, 3, 70, true}, {2, 5, 2000, true}};
+  const auto outcome = travelled(batch->take_outcome());
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->shards == std::vector<ShardEnd>{{0, 3, 70, true}, {0, 5, 2000, true}});
+  CHECK(batch->lot().committed.empty());
+  batch->settle_stored(2, 1, kSome);
+  CHECK(batch->take_outcome().shards.empty());
+  batch->lot().committed = {{2, 6, 512, false}};
+  CHECK(batch->take_last_outcome().shards == std::vector<ShardEnd>{{2, 6, 512, false}});
+}
+
+TEST_CASE("a batch that takes back what it has not told tells of no shard either") {
+  const auto batch = batch_of(numbered(4));
+  batch->settle_stored(0, 1, kSome);
+  batch->lot().committed = {{2, 5, 1000, false}};
+  CHECK(batch->take_outcome().shards.size() == 1);
+  batch->settle_stored(1, 1, kSome);
+  batch->lot().committed = {{2, 5, 2000, false}};
+  const wire::Outcome outcome = batch->take_back_untold();
+  CHECK(outcome.shards.empty());
+  CHECK(outcome.stored.empty());
+  CHECK(outcome.released == Ranges{{1, 3}});
+  CHECK(outcome.last);
+}
+
 TEST_CASE("what was not told yet can be taken back: all of it is released, what was told stands") {
   const auto batch = batch_of(numbered(7), 5, {3, 4});
   batch->settle_stored(1, 4, kSome);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <optional>
 
 #include "base/temp_folder.h"
@@ -13,6 +14,9 @@
 #include "base/unix_socket.h"
 #include "net/blocking_origin.h"
 #include "store/content_hash.h"
+#include "store/ledger.h"
+#include "store/shard_reader.h"
+#include "store/tar_sink.h"
 #include "wire/frame_socket.h"
 #include "wire/messages.h"
 #include "worker/batch_of.h"
@@ -31,7 +35,11 @@ constexpr uint64_t kRunId = 0x1122334455667788;
 // A worker in a child process, and the coordinator's end of its socket.
 class WorkerProcess : public FrameSocket {
  public:
-  explicit WorkerProcess(Mode mode, uint32_t pipeline = 1, uint32_t retries = 0) {
+  // Makes of the settings, and of the folders, what the test needs.
+  using Prepare = std::function<void(Settings& settings, WorkerProcess& folders)>;
+
+  explicit WorkerProcess(Mode mode, uint32_t pipeline = 1, uint32_t retries = 0,
+                         const Prepare& prepare = {}) {
     Settings settings;
     settings.origin.scheme = "http";
     settings.origin.host = "127.0.0.1";
@@ -42,6 +50,7 @@ class WorkerProcess : public FrameSocket {
     settings.pipeline = pipeline;
     settings.retries = retries;
     settings.connect_timeout = Millis(1000);  // so that silences are noticed soon
+    if (prepare) prepare(settings, *this);
     Result<UniqueFd> listener = listen_in_folder(state.fd(), "socket");
     if (!listener) return;
     pid_ = ::fork();
@@ -435,6 +444,174 @@ TEST_CASE("a worker leaves when the coordinator breaks the protocol") {
     wire::append_empty(stop, MessageType::stop);
     worker.send_bytes(bytes + stop);
     CHECK(worker.exit_status() == 1);
+  }
+}
+
+// --- packed output ---
+
+namespace {
+
+using Ends = std::vector<ShardEnd>;
+
+void pack(Settings& settings, WorkerProcess&) {
+  settings.pack = true;
+}
+
+// Path and body of the members, one behind the other.
+std::string members_of(const WorkerProcess& worker, uint32_t number, uint64_t end) {
+  Result<store::ShardReader> reader =
+      store::ShardReader::open(worker.output.fd(), {{3, number}, false}, 0, end);
+  if (!reader) return reader.failure().text;
+  std::string members;
+  for (;;) {
+    Result<std::optional<store::TarMember>> member = reader->next();
+    if (!member) return member.failure().text;
+    if (!*member) return members;
+    members += (*member)->path + "=";
+    for (std::string_view piece = reader->body().value(); !piece.empty();
+         piece = reader->body().value()) {
+      members += piece.size() > 100 ? fmt::format("{}", piece.size()) : std::string(piece);
+    }
+    members += ' ';
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a worker that packs tells with a batch how far its shard goes, from its number on") {
+  WorkerProcess worker(Mode::store, 1, 0, pack);
+  REQUIRE(worker.greeted());
+  worker.send(wire::Shards{5});
+  worker.send_batch(1, {"d/a", "b"});
+  for (const char* body : {"body of a", ""}) {
+    worker.origin.take_request();
+    worker.origin.answer(body);
+  }
+  std::optional<wire::Outcome> outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->last);
+  CHECK_FALSE(outcome->keeps_credit);
+  CHECK(outcome->stored == Ranges{{0, 2}});
+  CHECK(outcome->shards == Ends{{0, 5, 3 * 512, false}});
+  CHECK(members_of(worker, 5, 3 * 512) == "d/a=body of a b= ");
+
+  worker.send_batch(2, {"c", "gone"});
+  worker.origin.take_request();
+  worker.origin.answer("cc");
+  worker.origin.take_request();
+  worker.origin.answer("", "404 Not Found");
+  outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->stored == Ranges{{0, 1}});
+  CHECK(outcome->shards == Ends{{0, 5, 5 * 512, false}});
+  // A batch of which nothing is stored tells of no shard.
+  worker.send_batch(3, {"gone"});
+  worker.origin.take_request();
+  worker.origin.answer("", "404 Not Found");
+  outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->shards.empty());
+  worker.send_empty(MessageType::stop);
+  CHECK(worker.exit_status() == 0);
+  CHECK(read_file(worker.output / "worker-03-000005.idx").size() > 40);
+  CHECK(std::filesystem::file_size(worker.output / "worker-03-000005.tar") == 5 * 512);
+}
+
+TEST_CASE(
+    "a batch that holds up shards tells of them and keeps its credit until the rest is slow") {
+  WorkerProcess worker(Mode::store, 1, 0, pack);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"a", "b", "c", "d", "e"});
+  const std::string large(100'000, 'l');
+  for (int i = 0; i < 4; ++i) {
+    worker.origin.take_request();
+    worker.origin.answer(large);
+  }
+  std::optional<wire::Outcome> outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK_FALSE(outcome->last);
+  CHECK(outcome->keeps_credit);
+  CHECK(outcome->stored == Ranges{{0, 4}});
+  const uint64_t end = 3 * 512 + 100'352;
+  CHECK(outcome->shards ==
+        Ends{{0, 0, end, false}, {0, 1, end, false}, {0, 2, end, false}, {0, 3, end, false}});
+  // The last name is in flight, and stays there: then the credit is given back, once.
+  worker.origin.take_request();
+  outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK_FALSE(outcome->last);
+  CHECK_FALSE(outcome->keeps_credit);
+  CHECK(outcome->stored.empty());
+  CHECK(outcome->shards.empty());
+  worker.origin.answer(large);
+  outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->last);
+  CHECK(outcome->stored == Ranges{{4, 1}});
+  REQUIRE(outcome->shards.size() == 1);
+  CHECK(outcome->shards[0].end == 2 * end);
+  const uint32_t number = outcome->shards[0].number;
+  CHECK(members_of(worker, number, 2 * end).find("e=") != std::string::npos);
+}
+
+TEST_CASE("a body that ends too early is in no shard") {
+  WorkerProcess worker(Mode::store, 1, 0, pack);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"half", "whole"});
+  worker.origin.take_request();
+  worker.origin.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" +
+                     std::string(150'000, 'h'));
+  worker.origin.drop();
+  std::string target = worker.origin.take_request();
+  while (target == "/get/half") {
+    worker.origin.drop();
+    target = worker.origin.take_request();
+  }
+  CHECK(target == "/get/whole");
+  worker.origin.answer(std::string(150'000, 'w'));
+  const std::optional<wire::Outcome> outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->stored == Ranges{{1, 1}});
+  CHECK(outcome->failures.size() == 1);
+  REQUIRE(outcome->shards.size() == 1);
+  CHECK(outcome->shards[0].number == 0);
+  CHECK(members_of(worker, 0, outcome->shards[0].end).find("half") == std::string::npos);
+}
+
+TEST_CASE("a worker checks, and compares, what is in shards as far as the ledger says") {
+  const auto prepare = [](Settings& settings, WorkerProcess& folders) {
+    settings.pack = true;
+    store::TarSink sink(folders.output.fd(), {});
+    store::Lot lot;
+    REQUIRE(sink.put(lot, "a", "1").ok());
+    REQUIRE(sink.put(lot, "../b", "22").ok());
+    REQUIRE(sink.commit(lot).ok());
+    Result<store::Ledger> ledger = store::Ledger::create(folders.state.fd(), {});
+    REQUIRE(ledger.ok());
+    ledger->add_shard(lot.committed.at(0));
+    REQUIRE(ledger->flush().ok());
+    REQUIRE(sink.put(lot, "untold", "3").ok());
+    REQUIRE(sink.commit(lot).ok());
+    sink.finish_run();
+  };
+  for (const Mode mode : {Mode::check, Mode::compare}) {
+    WorkerProcess worker(mode, 1, 0, prepare);
+    REQUIRE(worker.greeted());
+    worker.send_batch(7, {"a", "../b", "untold"});
+    if (mode == Mode::compare) {
+      for (const char* body : {"1", "22", "3"}) {
+        worker.origin.take_request();
+        worker.origin.answer(body);
+      }
+    }
+    const std::optional<wire::Outcome> outcome = worker.next_outcome();
+    REQUIRE(outcome.has_value());
+    CHECK(outcome->stored == Ranges{{0, 2}});
+    CHECK(outcome->shards.empty());
+    REQUIRE(outcome->failures.size() == 1);
+    CHECK(outcome->failures[0].file.cause == FailureClass::missing);
+    const store::Hash128 sum = store::content_hash("a", "1") + store::content_hash("../b", "22");
+    CHECK(outcome->contents == std::vector<wire::Outcome::Content>{{0, 3, sum.low, sum.high}});
   }
 }
 

@@ -1,0 +1,519 @@
+#include "store/tar_sink.h"
+
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "base/random.h"
+#include "store/shards.h"
+
+namespace gigafetch::store {
+namespace {
+
+namespace fs = std::filesystem;
+using Kind = StoreStatus::Kind;
+using Ends = std::vector<ShardEnd>;
+
+constexpr uint64_t kSmall = 2 * kTarBlock;  // a member of at most a block
+
+uint64_t size_of(const TempFolder& out, const ShardName& name) {
+  return fs::file_size(out / file_of(name));
+}
+
+// Runs `body` with the descriptor of a file system of its own, so large; in a child process.
+constexpr int kNotAllowed = 77;
+template <typename Body>
+int with_file_system(const char* size, const Body& body) {
+  const TempFolder mount_point;
+  return in_child([&] {
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      return kNotAllowed;
+    if (::mount("none", mount_point.path().c_str(), "tmpfs", 0, size) != 0) return kNotAllowed;
+    const UniqueFd out(::open(mount_point.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return body(out.get(), mount_point.path());
+  });
+}
+void check_done(int status) {
+  if (status == kNotAllowed) {
+    MESSAGE("mounting is not allowed here: not tested");
+  } else {
+    CHECK(status == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a committed lot is an append of its members to the worker's shard") {
+  const TempFolder out;
+  TarSink::Options options = tar_options();
+  options.worker = 7;
+  Packer packer(out, options);
+  Lot lot;
+  packer.put(lot, "d/a", "body of a");
+  packer.put(lot, "empty", "");
+  packer.put(lot, "b", std::string(1000, 'b'));
+  CHECK_MESSAGE(size_of(out, shard_name(7, 0)) == 0, "nothing is there before the commit");
+  CHECK(packer.commit(lot) == Ends{{7, 0, 2 * 512 + 512 + 3 * 512, false}});
+  CHECK(size_of(out, shard_name(7, 0)) == 6 * 512);
+  CHECK(members_of(out.fd(), shard_name(7, 0)) ==
+        Members{{"d/a", "body of a"}, {"empty", ""}, {"b", std::string(1000, 'b')}});
+  CHECK_MESSAGE(packer.commit(lot).empty(), "nothing is left of it");
+  CHECK(packer.store({{"c", "c"}}) == Ends{{7, 0, 8 * 512, false}});
+}
+
+TEST_CASE("a sink that stores nothing makes no shard") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot lot;
+  CHECK(packer.commit(lot).empty());
+  packer.sink.finish_run();
+  packer.sink.discard("name");
+  CHECK(files_in(out).empty());
+}
+
+TEST_CASE("batches that come interleaved each commit what is theirs, and nothing else") {
+  for (const int level : {0, 1}) {
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      const TempFolder out;
+      TarSink::Options options = tar_options(level);
+      options.shard_size = 60'000;
+      Packer packer(out, options);
+      Random random(seed);
+      std::vector<Lot> lots(5);
+      std::vector<std::set<std::string>> held(5);
+      std::set<std::string> committed;
+      for (int i = 0; i < 300; ++i) {
+        const size_t at = random.below(lots.size());
+        const std::string name = fmt::format("batch-{}/file-{}", at, i);
+        const std::string body(random.below(3000), static_cast<char>('a' + i % 26));
+        switch (random.below(8)) {
+          case 0: {
+            packer.commit(lots[at]);
+            committed.merge(held[at]);
+            CHECK(held[at].empty());
+            // What is committed of all shards is what is committed of all batches.
+            std::set<std::string> found;
+            for (uint32_t number = 0; number < packer.ends.next_number(0); ++number) {
+              const bool finished = packer.ends.is_finished({0, number});
+              const auto open = packer.ends.open().find({0, number});
+              if (!finished && open == packer.ends.open().end()) continue;
+              for (const auto& [path, found_body] :
+                   members_of(out.fd(), shard_name(0, number, level > 0),
+                              finished ? UINT64_MAX : open->second))
+                CHECK_MESSAGE(found.insert(path).second, path);
+            }
+            CHECK(found == committed);
+            break;
+          }
+          case 1:
+            packer.stream(lots[at], name, body, std::nullopt, 700);
+            held[at].insert(name);
+            break;
+          case 2: {
+            const auto writer = packer.open(lots[at], name);
+            CHECK(writer->append(body).ok());
+            break;  // given up
+          }
+          default:
+            packer.put(lots[at], name, body);
+            held[at].insert(name);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the members of a batch are told of by none of the others") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot first, second;
+  packer.put(first, "a", "1");
+  packer.put(second, "b", "2");
+  packer.put(first, "c", "3");
+  const Ends told = packer.commit(second);
+  REQUIRE(told == Ends{{0, 0, kSmall, false}});
+  CHECK(members_of(out.fd(), shard_name(0, 0), told[0].end) == Members{{"b", "2"}});
+  CHECK(packer.commit(first) == Ends{{0, 0, 3 * kSmall, false}});
+  CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"b", "2"}, {"a", "1"}, {"c", "3"}});
+}
+
+TEST_CASE("a shard that has reached its size is ended with the commit that reaches it") {
+  for (const int level : {0, 1}) {
+    const TempFolder out;
+    TarSink::Options options = tar_options(level);
+    options.shard_size = level == 0 ? 2 * kSmall : 1;
+    Packer packer(out, options);
+    const uint32_t lots = level == 0 ? 2 : 1;
+    for (uint32_t number = 0; number < 3; ++number) {
+      for (uint32_t lot = 1; lot < lots; ++lot)
+        CHECK_FALSE(packer.store({{"a", "1"}}).at(0).finished);
+      const Ends told = packer.store({{"b", "2"}});
+      REQUIRE(told.size() == 1);
+      CHECK(told[0].finished);
+      CHECK(told[0].number == number);
+      const ShardName name = shard_name(0, number, level > 0);
+      CHECK(told[0].end == size_of(out, name));
+      if (level == 0) {
+        CHECK(told[0].end == 2 * kSmall + kTarEndBytes);
+        CHECK(read_file(out / file_of(name)).substr(2 * kSmall) == std::string(kTarEndBytes, '\0'));
+      }
+      CHECK(members_of(out.fd(), name).size() == lots);
+      CHECK(fs::file_size(out / index_file_of(name.id)) > 0);
+    }
+  }
+}
+
+TEST_CASE("numbers that are taken are passed over, and those that are known to be used") {
+  const TempFolder out;
+  write_file(out / "worker-00-000000.tar", "somebody's");
+  write_file(out / "worker-00-000004.tar", "somebody's");
+  fs::create_symlink("nowhere", out / "worker-00-000005.tar");
+  Packer packer(out, tar_options());
+  Lot lot;
+  packer.put(lot, "a", "1");
+  packer.stream(lot, "b", "2");
+  packer.sink.set_first_shard(4);
+  packer.stream(lot, "c", "3");
+  packer.sink.set_first_shard(2);
+  packer.stream(lot, "d", "4");
+  const Ends told = packer.commit(lot);
+  REQUIRE(told.size() == 4);
+  CHECK(told[0].number == 1);
+  CHECK(told[1].number == 2);
+  CHECK(told[2].number == 6);
+  CHECK(told[3].number == 7);
+  CHECK(read_file(out / "worker-00-000000.tar") == "somebody's");
+  CHECK(read_file(out / "worker-00-000004.tar") == "somebody's");
+  CHECK_FALSE(fs::exists(out / "nowhere"));
+}
+
+TEST_CASE("a shard whose index is in somebody's way goes without one") {
+  const TempFolder out;
+  write_file(out / "worker-00-000000.idx", "somebody's");
+  Packer packer(out, tar_options());
+  packer.store({{"a", "1"}});
+  packer.sink.finish_run();
+  CHECK(read_file(out / "worker-00-000000.idx") == "somebody's");
+  CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"a", "1"}});
+}
+
+TEST_CASE(
+    "a body that comes in pieces is a member of a shard of its own, whatever is known of it") {
+  for (const int level : {0, 1}) {
+    for (const uint64_t size : {0u, 1u, 511u, 512u, 513u, 131'072u, 300'001u}) {
+      const std::string body(size, 'y');
+      for (const std::optional<uint64_t>& known :
+           {std::optional<uint64_t>(), std::optional<uint64_t>(size)}) {
+        CAPTURE(level);
+        CAPTURE(size);
+        CAPTURE(known.has_value());
+        const TempFolder out;
+        Packer packer(out, tar_options(level));
+        Lot lot;
+        packer.put(lot, "small", "1");
+        packer.stream(lot, "large", body, known);
+        const Ends told = packer.commit(lot);
+        REQUIRE(told.size() == 2);
+        CHECK(told[0].number == 0);
+        CHECK(told[1].number == 1);
+        const ShardName name = shard_name(0, 1, level > 0);
+        CHECK(told[1].end == size_of(out, name));
+        CHECK((members_of(out.fd(), name) == Members{{"large", body}}));
+      }
+    }
+  }
+}
+
+TEST_CASE("a shard of streamed files takes the next one when the last is committed, no sooner") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot first, second;
+  packer.stream(first, "a", "1");
+  packer.stream(second, "b", "2");
+  CHECK(packer.commit(first).at(0).number == 0);
+  packer.stream(second, "c", "3");
+  packer.stream(second, "d", "4");
+  const Ends told = packer.commit(second);
+  REQUIRE(told.size() == 3);
+  CHECK(told[0].number == 1);
+  CHECK(told[1].number == 0);
+  CHECK(told[2].number == 2);
+  CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"a", "1"}, {"c", "3"}});
+  CHECK(members_of(out.fd(), shard_name(0, 1)) == Members{{"b", "2"}});
+  CHECK(members_of(out.fd(), shard_name(0, 2)) == Members{{"d", "4"}});
+}
+
+TEST_CASE("a streamed file that is given up leaves nothing, and its shard takes another") {
+  for (const int level : {0, 1}) {
+    const TempFolder out;
+    Packer packer(out, tar_options(level));
+    Lot lot;
+    packer.stream(lot, "a", "1");
+    const uint64_t end = packer.commit(lot).at(0).end;
+    {
+      const auto writer = packer.open(lot, "b", 400'000);
+      REQUIRE(writer->append(std::string(300'000, 'b')).ok());
+      CHECK(size_of(out, shard_name(0, 0, level > 0)) > end);
+    }
+    CHECK(size_of(out, shard_name(0, 0, level > 0)) == end);
+    CHECK(packer.commit(lot).empty());
+    packer.stream(lot, "c", "3");
+    CHECK(packer.commit(lot).at(0).number == 0);
+    CHECK(members_of(out.fd(), shard_name(0, 0, level > 0)) == Members{{"a", "1"}, {"c", "3"}});
+  }
+}
+
+TEST_CASE("a shard of streamed files is ended at its size, and another takes its place") {
+  const TempFolder out;
+  TarSink::Options options = tar_options();
+  options.shard_size = 50'000;
+  Packer packer(out, options);
+  const std::string body(60'000, 'x');
+  for (uint32_t number = 0; number < 3; ++number) {
+    Lot lot;
+    packer.stream(lot, "large", body);
+    const Ends told = packer.commit(lot);
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].number == number);
+    CHECK(told[0].finished);
+    CHECK((members_of(out.fd(), shard_name(0, number)) == Members{{"large", body}}));
+  }
+}
+
+TEST_CASE("any name has a place in an archive") {
+  const Members names = {{"../x", ""},
+                         {"/abs", ""},
+                         {"a//b", ""},
+                         {".", ""},
+                         {"..", ""},
+                         {"a/./b", ""},
+                         {"tab\tnl\n", ""},
+                         {"\xFF\xFE", ""},
+                         {".gigafetch/x", ""},
+                         {"%41", ""},
+                         {"dir/", ""},
+                         {"/", ""},
+                         {std::string(300, 'n'), ""},
+                         {std::string(4096, '\x01'), ""}};
+  for (const Layout layout : {Layout::tree, Layout::flat, Layout::fanout}) {
+    const TempFolder out;
+    TarSink::Options options = tar_options();
+    options.layout = layout;
+    Packer packer(out, options);
+    packer.store(names);
+    const Members members = members_of(out.fd(), shard_name(0, 0));
+    REQUIRE(members.size() == names.size());
+    for (size_t i = 0; i < names.size(); ++i) {
+      const std::string& path = members[i].first;
+      CHECK(name_of_path(layout, path, PathLimits::none) == names[i].first);
+      // Nothing that leads a reader out of its folder.
+      CHECK(path.front() != '/');
+      CHECK(("/" + path + "/").find("/../") == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("a name that no path stands for is refused both ways") {
+  const TempFolder out;
+  TarSink sink(out.fd(), tar_options());
+  Lot lot;
+  for (const std::string& name : {std::string(), std::string("a\0b", 3)}) {
+    CHECK(sink.refuses(name) == FailureClass::bad_name);
+    const StoreStatus status = sink.put(lot, name, "body");
+    CHECK(status.kind() == Kind::file);
+    CHECK(status.cause() == FailureClass::bad_name);
+    CHECK(status.text() == sink.refusal_text(FailureClass::bad_name));
+    std::unique_ptr<BodyWriter> writer;
+    CHECK(sink.open(lot, name, 5, writer).kind() == Kind::file);
+    CHECK(writer == nullptr);
+  }
+  CHECK(files_in(out).empty());
+}
+
+TEST_CASE("a lot wants to be committed when it holds much, or all of them do") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  const std::string body(64 * 1024 - 512, 'x');
+  std::vector<Lot> lots(5);
+  for (int i = 0; i < 63; ++i)
+    packer.put(lots[0], "f", body);
+  CHECK_FALSE(packer.sink.wants_commit(lots[0]));
+  packer.put(lots[0], "f", body);
+  CHECK(packer.sink.wants_commit(lots[0]));
+  CHECK_FALSE(packer.sink.wants_commit(lots[1]));
+  packer.commit(lots[0]);
+  CHECK_FALSE(packer.sink.wants_commit(lots[0]));
+  for (int i = 0; i < 4 * 48; ++i)
+    packer.put(lots[1 + i / 48], "f", body);
+  for (size_t i = 1; i < 5; ++i)
+    CHECK(packer.sink.wants_commit(lots[i]));
+  CHECK_MESSAGE(!packer.sink.wants_commit(lots[0]), "it holds nothing");
+  packer.commit(lots[1]);
+  for (size_t i = 1; i < 5; ++i)
+    CHECK_FALSE(packer.sink.wants_commit(lots[i]));
+}
+
+TEST_CASE("a lot wants to be committed when it holds up four shards") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot lot;
+  for (int i = 0; i < 4; ++i) {
+    CHECK_FALSE(packer.sink.wants_commit(lot));
+    packer.stream(lot, "large", "body");
+  }
+  CHECK(packer.sink.wants_commit(lot));
+  CHECK(packer.commit(lot).size() == 4);
+  CHECK_FALSE(packer.sink.wants_commit(lot));
+}
+
+TEST_CASE("files that are synced one by one are told of the same way") {
+  const TempFolder out;
+  TarSink::Options options = tar_options(1);
+  options.sync_files = true;
+  Packer packer(out, options);
+  Lot lot;
+  packer.put(lot, "a", "1");
+  packer.stream(lot, "b", "2");
+  CHECK(packer.commit(lot).size() == 2);
+  CHECK(members_of(out.fd(), shard_name(0, 0, true)) == Members{{"a", "1"}});
+  CHECK(members_of(out.fd(), shard_name(0, 1, true)) == Members{{"b", "2"}});
+}
+
+TEST_CASE("a missing output folder ends the run, a want of descriptors puts the file off") {
+  {
+    const TempFolder out;
+    TarSink sink(out.fd(), tar_options());
+    fs::remove(out.path());
+    Lot lot;
+    const StoreStatus status = sink.put(lot, "a", "1");
+    CHECK(status.kind() == Kind::run);
+    CHECK(status.text().find("output folder") != std::string::npos);
+    fs::create_directory(out.path());
+  }
+  const TempFolder out;
+  CHECK(in_child([&] {
+          TarSink sink(out.fd(), tar_options());
+          rlimit limit;
+          ::getrlimit(RLIMIT_NOFILE, &limit);
+          const rlim_t before = limit.rlim_cur;
+          limit.rlim_cur = 3;
+          ::setrlimit(RLIMIT_NOFILE, &limit);
+          Lot lot;
+          if (sink.put(lot, "a", "1").kind() != Kind::busy) return 1;
+          std::unique_ptr<BodyWriter> writer;
+          if (sink.open(lot, "b", 5, writer).kind() != Kind::busy || writer != nullptr) return 2;
+          if (!lot.members.empty() || !lot.entries.empty()) return 3;
+          limit.rlim_cur = before;
+          ::setrlimit(RLIMIT_NOFILE, &limit);
+          return sink.put(lot, "a", "1").ok() && sink.commit(lot).ok() ? 0 : 4;
+        }) == 0);
+}
+
+TEST_CASE(
+    "a commit is not put off for want of a descriptor when the shard of another lot is full") {
+  const TempFolder out;
+  CHECK(in_child([&] {
+          TarSink::Options options = tar_options();
+          options.shard_size = 1;
+          TarSink sink(out.fd(), options);
+          Lot first, second;
+          if (!sink.put(first, "a", "1").ok() || !sink.put(second, "b", "2").ok()) return 1;
+          if (!sink.commit(first).ok()) return 2;
+          // Connections take what is left.
+          rlimit limit;
+          ::getrlimit(RLIMIT_NOFILE, &limit);
+          limit.rlim_cur = 3;
+          ::setrlimit(RLIMIT_NOFILE, &limit);
+          return sink.commit(second).ok() && second.committed.at(0).number == 1 ? 0 : 3;
+        }) == 0);
+}
+
+TEST_CASE(
+    "a full file system ends the run, and the shard ends with the last lot that was told of") {
+  check_done(with_file_system("size=128k", [](int out, const fs::path& path) {
+    TarSink sink(out, tar_options());
+    const std::string body(20'000, 'x');
+    uint64_t told = 0;
+    StoreStatus status;
+    Lot lot;
+    int lots = 0;
+    for (; lots < 100; ++lots) {
+      if (!sink.put(lot, fmt::format("f{}", lots), body).ok()) return 1;
+      status = sink.commit(lot);
+      if (!status.ok()) break;
+      told = lot.committed.at(0).end;
+      lot.committed.clear();
+    }
+    if (lots == 0 || lots == 100) return 2;
+    if (status.kind() != Kind::run || status.text().find("No space") == std::string::npos) return 3;
+    if (fs::file_size(path / "worker-00-000000.tar") != told) return 4;
+    if (!lot.committed.empty()) return 5;
+    return members_of(out, shard_name(0, 0)).size() == static_cast<size_t>(lots) ? 0 : 6;
+  }));
+}
+
+TEST_CASE("what a failed lot has appended is covered by the end of no other lot") {
+  // Room for the first member, and not for the streamed body's end of archive.
+  check_done(with_file_system("size=64k", [](int out, const fs::path& path) {
+    TarSink::Options options = tar_options();
+    options.shard_size = 12 * 1024;
+    TarSink sink(out, options);
+    Lot failing, other;
+    if (!sink.put(failing, "small", "1").ok() || !sink.put(other, "other", "2").ok()) return 1;
+    std::unique_ptr<BodyWriter> writer;
+    if (!sink.open(failing, "large", std::nullopt, writer).ok()) return 2;
+    // Up to a page's end: the end of archive asks for another page.
+    if (!writer->append(std::string(5 * 4096 - 3 * kTarBlock, 'x')).ok()) return 3;
+    if (!writer->close().ok()) return 4;
+    writer.reset();
+    {
+      const UniqueFd filler(
+          ::open((path / "filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+      const std::string page(4096, 'f');
+      while (::write(filler.get(), page.data(), page.size()) == 4096) {
+      }
+      // One page is free: the small member takes it.
+      struct stat there;
+      if (::fstat(filler.get(), &there) != 0 ||
+          ::ftruncate(filler.get(), there.st_size - 4096) != 0)
+        return 5;
+    }
+    if (sink.commit(failing).kind() != Kind::run) return 6;
+    fs::remove(path / "filler");
+    if (!sink.commit(other).ok()) return 7;
+    for (const ShardEnd& end : other.committed) {
+      if (members_of(out, shard_name(0, end.number), end.end) != Members{{"other", "2"}}) return 8;
+    }
+    return other.committed.size() == 1 ? 0 : 9;
+  }));
+}
+
+TEST_CASE("a streamed body that finds no room is cut, and the shard ends where it began") {
+  check_done(with_file_system("size=256k", [](int out, const fs::path& path) {
+    TarSink sink(out, tar_options());
+    Lot lot;
+    std::unique_ptr<BodyWriter> writer;
+    if (!sink.open(lot, "a", 5, writer).ok() || !writer->append("12345").ok() ||
+        !writer->close().ok())
+      return 1;
+    writer.reset();
+    if (!sink.commit(lot).ok()) return 2;
+    const uint64_t told = lot.committed.at(0).end;
+    if (!sink.open(lot, "b", std::nullopt, writer).ok()) return 3;
+    StoreStatus status;
+    for (int i = 0; i < 100 && status.ok(); ++i)
+      status = writer->append(std::string(10'000, 'x'));
+    if (status.kind() != Kind::run) return 4;
+    writer.reset();
+    if (fs::file_size(path / "worker-00-000000.tar") != told) return 5;
+    return members_of(out, shard_name(0, 0)) == Members{{"a", "12345"}} ? 0 : 6;
+  }));
+}
+
+}  // namespace gigafetch::store
