@@ -202,24 +202,27 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
       }
     }
   }
-  // What no good run covers.
+  // What no good run covers. Where that is damaged, the name may still stand behind the damage.
+  Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
   for (size_t i = 0; i < shards_.size(); ++i) {
     uint64_t next = 0;
-    const auto look = [&](uint64_t end) -> Result<std::optional<ShardReader>> {
-      if (next >= end) return std::optional<ShardReader>();
-      return look_through(i, next, end, path);
+    const auto look = [&](uint64_t end) {
+      Result<std::optional<ShardReader>> found = std::optional<ShardReader>();
+      if (next < end) found = look_through(i, next, end, path);
+      if (!found && none) none = found.failure();
+      return found;
     };
     const uint64_t shard_end = shards_[i].counted.end;
     for (const IndexRun& run : shards_[i].runs) {
       if (run.begin() < next || run.end() > shard_end || !run.intact()) continue;
       Result<std::optional<ShardReader>> found = look(run.begin());
-      if (!found || *found) return found;
+      if (found && *found) return found;
       next = run.end();
     }
     Result<std::optional<ShardReader>> found = look(shard_end);
-    if (!found || *found) return found;
+    if (found && *found) return found;
   }
-  return std::optional<ShardReader>();
+  return none;
 }
 
 }  // namespace gigafetch::store
