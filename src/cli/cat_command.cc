@@ -58,8 +58,10 @@ Result<void> print(store::StoredBodies& stored, const std::string& name) {
     }
   }
   if (status.ok()) return {};
-  return error(status.cause() == FailureClass::missing ? ErrorCode::not_found : ErrorCode::io, "{}",
-               status.text());
+  if (status.cause() == FailureClass::missing) {
+    return error(ErrorCode::not_found, "'{}' is not stored there", printable(name));
+  }
+  return error(ErrorCode::io, "cannot read '{}': {}", printable(name), status.text());
 }
 
 Result<void> cat(const CatOptions& options) {

@@ -11,13 +11,14 @@ URL = "http://127.0.0.1:9"
 
 # What design.md lists, as far as this version has it.
 OPTIONS = {
-    "fetch": "--api --workers --connections --pipeline --batch --sink --layout --state --durability --retries "
+    "fetch": "--api --workers --connections --pipeline --batch --sink --zstd --shard-size --layout --state --durability --retries "
              "--connect-timeout --stall-timeout --rate --limit --include --exclude --header --bearer-file "
              "--max-file-size --progress --json --log-level --restart --force --config --help",
     "ls": "--api --retries --connect-timeout --stall-timeout --limit --include --exclude --header --bearer-file "
           "--log-level --help",
     "verify": "--content --state --api --workers --connections --pipeline --batch --retries --connect-timeout "
               "--stall-timeout --rate --header --bearer-file --progress --json --log-level --help",
+    "cat": "--state --help",
     "origin": "--listen --files --size --page-size --lag --seed --workers --error-rate --throttle-rate --reset-rate "
               "--truncate-rate --stall-rate --close-rate --busy-rate --max-rate --retry-after --count --help",
     "demo": "--files --size --workers --pipeline --out --help",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import catalogue
 from command import dead_letters
+from layouts import joined_tail
+from shards import check_readable, check_tidy, members, packed, shards
 
 LONG = bool(os.environ.get("GIGAFETCH_FAULT_LONG"))  # the whole suite, not its short form
 
@@ -14,8 +16,21 @@ def scaled(short, whole):
     return whole if LONG else short
 
 
+SINKS = {"files": [], "tar": ["--sink", "tar"], "zstd": ["--sink", "tar", "--zstd", 1]}
+
+
+def in_shards(out):
+    """Name to bytes of what stands in the shards (layout fanout): all of them whole, each name in one of them, once."""
+    check_tidy(out)
+    check_readable(out)
+    assert all(members(shard) for shard in shards(out)), "an empty shard"
+    return {joined_tail(path): body for path, body in packed(out).items()}
+
+
 def stored(out, layout="fanout"):
     """Name to bytes of what lies in the output folder."""
+    if shards(out):
+        return in_shards(out)
     found = {}
     prefix = 6 if layout == "fanout" else 0
     for folder, folders, files in os.walk(out):

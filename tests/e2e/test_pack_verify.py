@@ -1,0 +1,220 @@
+"""verify of packed output: what is damaged is found, whatever the indexes say, and all else is found whole."""
+import io
+import signal
+import tarfile
+
+import pytest
+
+import catalogue
+from catalogue import Origin
+from command import QUIET, Running, dead_letters, fetch, run, verify
+from processes import wait_until
+from raw_server import RawServer, answer
+from shards import END, indexes, members, shards, tool, unpacked
+
+FILES = 400
+SINKS = {"tar": ["--sink", "tar"], "zstd": ["--sink", "tar", "--zstd", "1"]}
+BOTH = pytest.mark.parametrize("sink", SINKS)
+CONTENT = pytest.mark.parametrize("content", [[], ["--content"]])
+INDEXES = pytest.mark.parametrize("with_index", [True, False])
+FRAME = b"\x28\xb5\x2f\xfd"  # how one begins
+
+
+@pytest.fixture(scope="module")
+def origin():
+    with Origin("--files", FILES, "--page-size", 100) as origin:
+        yield origin
+
+
+def copy(origin, out, sink, with_index=True):
+    """The shards of a fresh copy, some per worker."""
+    fetch(origin.url, out, *SINKS[sink], "--workers", 2, "--batch", 20, "--shard-size", 15_000 if sink == "tar" else 5000)
+    if not with_index:
+        for index in indexes(out):
+            index.unlink()
+    assert len(shards(out)) > 2
+    return shards(out)
+
+
+def names_in(shard):
+    return {path for path, _ in members(shard)}
+
+
+def findings(out):
+    return {name: letter["class"] for name, letter in dead_letters(out, "verify.jsonl").items()}
+
+
+def flip(path, at):
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 0x04
+    path.write_bytes(raw)
+
+
+def without_end(shard):
+    """The shard's bytes up to its end of archive."""
+    raw = shard.read_bytes()
+    return raw[:raw.rindex(FRAME)] if shard.suffix == ".zst" else raw[:-len(END)]
+
+
+def appended(shard, members):
+    """Puts these (name, body) behind all others, where an archiver would."""
+    more = io.BytesIO()
+    with tarfile.open(fileobj=more, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, body in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+        size = more.tell()
+    tail = more.getvalue()[:size] + END
+    shard.write_bytes(without_end(shard) + (tool("zstd", "-qc", input=tail) if shard.suffix == ".zst" else tail))
+
+
+@BOTH
+@INDEXES
+@CONTENT
+def test_a_whole_copy_is_found_whole_and_left_as_it_is(content, with_index, sink, origin, out):
+    copy(origin, out, sink, with_index)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("worker-*")}
+    done = verify(origin.url, out, "--workers", 3, *content)
+    summary = done.summary
+    assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (FILES, FILES, 0, 0)
+    assert summary["bytes"] == FILES * 100 and done.err == "" and findings(out) == {}
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("worker-*")} == before
+
+
+@BOTH
+@INDEXES
+@CONTENT
+def test_the_names_of_a_missing_shard_are_named(content, with_index, sink, origin, out):
+    shard = copy(origin, out, sink, with_index)[1]
+    lost = names_in(shard)
+    shard.unlink()
+    done = verify(origin.url, out, "--workers", 2, *content, code=3).says(f"{len(lost)} listed names", "verify.jsonl")
+    assert findings(out) == dict.fromkeys(lost, "missing")
+    assert (done.summary["stored"], done.summary["failed"]) == (FILES - len(lost), len(lost))
+
+
+CUTS = {"to nothing": 0.0, "in the middle": 0.5, "by its end": 0.9}
+
+
+@BOTH
+@INDEXES
+@CONTENT
+@pytest.mark.parametrize("cut", CUTS)
+def test_what_a_cut_shard_has_lost_is_named(cut, content, with_index, sink, origin, out):
+    shard = copy(origin, out, sink, with_index)[0]
+    mine = names_in(shard)
+    raw = shard.read_bytes()
+    shard.write_bytes(raw[:int(len(raw) * CUTS[cut])])
+    done = verify(origin.url, out, "--workers", 2, *content, code=3).says("verify.jsonl")
+    found = findings(out)
+    assert 0 < len(found) == done.summary["failed"] and found.keys() <= mine
+    assert set(found.values()) <= {"missing", "different"}
+    if cut == "to nothing":
+        assert found == dict.fromkeys(mine, "missing")
+
+
+@INDEXES
+@CONTENT
+@pytest.mark.parametrize("field", [0, 124, 148, 156, 257])
+def test_a_flipped_byte_in_a_header_is_found(field, content, with_index, origin, out):
+    shard = copy(origin, out, "tar", with_index)[0]
+    paths = [path for path, _ in members(shard)]
+    flip(shard, 3 * 1024 + field)
+    verify(origin.url, out, "--workers", 2, *content, code=3).says(*([] if content else [shard.name, "byte"]), "verify.jsonl")
+    found = findings(out)
+    if with_index:
+        assert found.keys() == {paths[3]}
+    else:  # nothing tells where the next member begins
+        assert paths[3] in found and found.keys() <= set(paths)
+
+
+@INDEXES
+def test_a_flipped_byte_in_a_body_is_found(with_index, origin, out):
+    shard = copy(origin, out, "tar", with_index)[0]
+    paths = [path for path, _ in members(shard)]
+    flip(shard, 3 * 1024 + 512 + 50)
+    verify(origin.url, out, "--workers", 2, code=3).says("not as it was stored", "verify.jsonl")
+    (letter,) = dead_letters(out, "verify.jsonl").values()  # the page that it is on
+    assert letter["class"] == "different" and "page" in letter["error"]
+    verify(origin.url, out, "--workers", 2, "--content", code=3)
+    assert findings(out) == {paths[3]: "different"}
+    assert "byte 50" in dead_letters(out, "verify.jsonl")[paths[3]]["error"]
+
+
+@INDEXES
+@CONTENT
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.9])
+def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, out):
+    shard = copy(origin, out, "zstd", with_index)[0]
+    mine = names_in(shard)
+    flip(shard, int(len(without_end(shard)) * part))
+    done = verify(origin.url, out, "--workers", 2, *content, code=3).says(*([] if content else [shard.name]), "verify.jsonl")
+    found = findings(out)
+    assert 0 < len(found) == done.summary["failed"] and found.keys() <= mine
+    if with_index:
+        assert len(found) <= 20, "only the files of that frame are lost"
+
+
+@BOTH
+@INDEXES
+@CONTENT
+def test_an_extra_member_is_counted_and_shown(content, with_index, sink, origin, out):
+    appended(copy(origin, out, sink, with_index)[0], [("extra", b"x"), ("a%2f", b"no name leads here")])
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    done.says("not listed, but on disk: 'extra'", "'a%2f'", "2 entries on disk are not listed")
+    assert (done.summary["extra"], done.summary["failed"], done.summary["stored"]) == (2, 0, FILES)
+
+
+@BOTH
+@CONTENT
+@pytest.mark.parametrize("damage", ["flipped", "cut", "zeros", "longer", "empty"])
+def test_a_damaged_index_changes_nothing(damage, content, sink, origin, out):
+    all_shards = copy(origin, out, sink)
+    files = indexes(out)
+    for index in files:
+        raw = bytearray(index.read_bytes())
+        assert len(raw) > 40
+        if damage == "flipped":
+            for at in range(5, len(raw), 61):
+                raw[at] ^= 0xFF
+        index.write_bytes({"flipped": raw, "cut": raw[:len(raw) // 2], "zeros": bytes(len(raw)), "longer": raw * 2, "empty": b""}[damage])
+    verify(origin.url, out, "--workers", 2, *content)
+    lost = names_in(all_shards[0])
+    all_shards[0].unlink()
+    verify(origin.url, out, "--workers", 2, *content, code=3)
+    assert findings(out) == dict.fromkeys(lost, "missing")
+
+
+@BOTH
+def test_other_bytes_at_the_origin_are_found_by_content(sink, out):
+    files = {f"n{i}": b"body %d " % i * (1 + 3000 * i) for i in range(12)}
+    with RawServer(files) as server:
+        fetch(server.url, out, *SINKS[sink], "--workers", 2)
+        for name, body in (("n0", b""), ("n3", files["n3"][:-1] + b"!"), ("n11", files["n11"] + b"x")):
+            server.on_file(name, answer(body))
+        server.on_file("n5", answer(b"", "404 Gone"))
+        verify(server.url, out, "--workers", 2)
+        verify(server.url, out, "--workers", 2, "--content", code=3)
+    assert findings(out) == {"n0": "different", "n3": "different", "n11": "different", "n5": "http-status"}
+
+
+@BOTH
+@INDEXES
+def test_what_a_killed_run_had_recorded_is_verified(with_index, sink, origin, out):
+    """Its shards are not ended yet, and what stands behind their recorded end does not count."""
+    with Running("fetch", *QUIET, *SINKS[sink], "--workers", 2, "--batch", 20, "--rate", 400, origin.url, out) as running:
+        wait_until(lambda: run("cat", out, catalogue.name_of(0), code=None).code == 0, "a file recorded as stored")
+        running.signal(signal.SIGKILL)
+        running.ended(code=-signal.SIGKILL)
+    for index in indexes(out) if not with_index else []:
+        index.unlink()
+    for shard in shards(out):
+        with open(shard, "ab") as file:
+            file.write(b"torn" * 300)
+    for content in ([], ["--content"]):
+        done = verify(origin.url, out, "--workers", 2, *content, code=3)
+        assert done.summary["extra"] == 0 and set(findings(out).values()) == {"missing"}
+        assert 0 < done.summary["stored"] < FILES
+    fetch(origin.url, out, *SINKS[sink])
+    verify(origin.url, out, "--content")
