@@ -28,12 +28,6 @@ constexpr ByteSet name_bytes() {
 }
 constexpr ByteSet kNameBytes = name_bytes();
 
-const char* skip_name(const char* at, const char* end) {
-  while (at < end && kNameBytes[static_cast<uint8_t>(*at)])
-    ++at;
-  return at;
-}
-
 // Behind the bytes that are printable ASCII or spaces. Eight at a time: the lowest bit set in
 // `others` is that of the first byte that is not.
 const char* skip_printable(const char* at, const char* end) {
@@ -122,7 +116,7 @@ bool read_plain_head(std::string_view bytes, PlainHead& head) {
     }
     // A line that starts with a space goes on with the one before it: not here.
     const char* const name = at;
-    at = skip_name(at, end);
+    at += leading_run(std::string_view(at, static_cast<size_t>(end - at)), kNameBytes);
     if (at == name || at == end || *at != ':' || fields == kMaxHeadFields) return false;
     const std::string_view name_text(name, static_cast<size_t>(at - name));
     if (++at < end && *at == ' ') ++at;
