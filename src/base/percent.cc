@@ -1,14 +1,15 @@
 #include "base/percent.h"
 
-#include <array>
 #include <cstdint>
+
+#include "base/byte_set.h"
 
 namespace gigafetch {
 namespace {
 
 // Bytes that stand for themselves: unreserved, and '/' where it separates.
-constexpr std::array<bool, 256> literal_bytes(SlashMode slashes) {
-  std::array<bool, 256> table{};
+constexpr ByteSet literal_bytes(SlashMode slashes) {
+  ByteSet table{};
   for (size_t c = 0; c < table.size(); ++c) {
     table[c] = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                c == '-' || c == '.' || c == '_' || c == '~' ||
@@ -16,8 +17,8 @@ constexpr std::array<bool, 256> literal_bytes(SlashMode slashes) {
   }
   return table;
 }
-constexpr std::array<bool, 256> kUnreserved = literal_bytes(SlashMode::encode);
-constexpr std::array<bool, 256> kUnreservedAndSlash = literal_bytes(SlashMode::keep);
+constexpr ByteSet kUnreserved = literal_bytes(SlashMode::encode);
+constexpr ByteSet kUnreservedAndSlash = literal_bytes(SlashMode::keep);
 constexpr std::string_view kHexDigits = "0123456789ABCDEF";
 
 int hex_value(char c) {
@@ -25,22 +26,6 @@ int hex_value(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
-}
-
-// How many bytes at the front of `text` stand for themselves.
-size_t literal_run(std::string_view text, const std::array<bool, 256>& literal) {
-  constexpr size_t kAtOnce = 8;
-  const auto* const bytes = reinterpret_cast<const uint8_t*>(text.data());
-  size_t run = 0;
-  for (; text.size() - run >= kAtOnce; run += kAtOnce) {
-    bool all = true;
-    for (size_t i = 0; i < kAtOnce; ++i)
-      all &= literal[bytes[run + i]];
-    if (!all) break;
-  }
-  while (run < text.size() && literal[bytes[run]])
-    ++run;
-  return run;
 }
 
 }  // namespace
@@ -52,10 +37,9 @@ void append_percent_byte(std::string& out, char byte) {
 }
 
 void append_percent_encoded(std::string& out, std::string_view text, SlashMode slashes) {
-  const std::array<bool, 256>& literal =
-      slashes == SlashMode::keep ? kUnreservedAndSlash : kUnreserved;
+  const ByteSet& literal = slashes == SlashMode::keep ? kUnreservedAndSlash : kUnreserved;
   for (;;) {
-    const size_t run = literal_run(text, literal);
+    const size_t run = leading_run(text, literal);
     out.append(text.data(), run);
     if (run == text.size()) return;
     append_percent_byte(out, text[run]);

@@ -1,10 +1,10 @@
 #include "http/plain_head.h"
 
-#include <array>
 #include <bit>
 #include <utility>
 
 #include "base/byte_order.h"
+#include "base/byte_set.h"
 #include "http/response_parser.h"
 #include "http/text.h"
 
@@ -18,21 +18,15 @@ constexpr size_t kMaxLengthDigits = 18;
 constexpr size_t kMaxRememberedBytes = 1024;
 
 // A part of what a token may hold (RFC 9110 section 5.6.2): what field names are made of.
-constexpr std::array<bool, 256> name_bytes() {
-  std::array<bool, 256> table{};
+constexpr ByteSet name_bytes() {
+  ByteSet table{};
   for (size_t c = 0; c < table.size(); ++c) {
     table[c] = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                c == '-' || c == '_';
   }
   return table;
 }
-constexpr std::array<bool, 256> kNameBytes = name_bytes();
-
-const char* skip_name(const char* at, const char* end) {
-  while (at < end && kNameBytes[static_cast<uint8_t>(*at)])
-    ++at;
-  return at;
-}
+constexpr ByteSet kNameBytes = name_bytes();
 
 // Behind the bytes that are printable ASCII or spaces. Eight at a time: the lowest bit set in
 // `others` is that of the first byte that is not.
@@ -122,7 +116,7 @@ bool read_plain_head(std::string_view bytes, PlainHead& head) {
     }
     // A line that starts with a space goes on with the one before it: not here.
     const char* const name = at;
-    at = skip_name(at, end);
+    at += leading_run(std::string_view(at, static_cast<size_t>(end - at)), kNameBytes);
     if (at == name || at == end || *at != ':' || fields == kMaxHeadFields) return false;
     const std::string_view name_text(name, static_cast<size_t>(at - name));
     if (++at < end && *at == ' ') ++at;

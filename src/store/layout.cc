@@ -4,8 +4,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <array>
 
+#include "base/byte_set.h"
 #include "base/escape.h"
 #include "base/percent.h"
 
@@ -17,20 +17,13 @@ constexpr char kContinued = '~';     // ends a folder of a fanout path: the name
 constexpr size_t kFanoutPrefix = 6;  // "hh/hh/"
 
 // ASCII that always stands for itself inside a component.
-constexpr std::array<bool, 256> plain_bytes() {
-  std::array<bool, 256> table{};
+constexpr ByteSet plain_bytes() {
+  ByteSet table{};
   for (size_t c = 0x20; c < 0x7F; ++c)
     table[c] = c != '/' && c != '%';
   return table;
 }
-constexpr std::array<bool, 256> kPlain = plain_bytes();
-
-size_t plain_length(std::string_view text) {
-  size_t length = 0;
-  while (length < text.size() && kPlain[static_cast<uint8_t>(text[length])])
-    ++length;
-  return length;
-}
+constexpr ByteSet kPlain = plain_bytes();
 
 // Appends one component whose bytes are encoded, but which as a whole may be one that is not a
 // name.
@@ -47,7 +40,7 @@ void append_encoded_component(std::string& path, std::string_view component) {
 void append_component(std::string& path, std::string_view component) {
   if (component == "." || component == "..") return append_encoded_component(path, component);
   while (!component.empty()) {
-    const size_t plain = plain_length(component);
+    const size_t plain = leading_run(component, kPlain);
     path.append(component.substr(0, plain));
     component.remove_prefix(plain);
     if (component.empty()) break;
@@ -73,11 +66,10 @@ std::optional<FailureClass> tree_path(std::string_view name, std::string& path, 
   size_t begin = 0;
   while (begin < name.size()) {
     size_t end = begin;
-    while (end < name.size()) {
-      if (name[end] == '/' && end > begin && end + 1 < name.size()) {
-        // Slashes at the component's front do not make it non-empty.
-        if (name.substr(begin, end - begin).find_first_not_of('/') != name.npos) break;
-      }
+    while ((end = std::min(name.find('/', end), name.size())) < name.size()) {
+      // Slashes at the component's front do not make it non-empty.
+      const std::string_view before = name.substr(begin, end - begin);
+      if (end + 1 < name.size() && before.find_first_not_of('/') != name.npos) break;
       ++end;
     }
     const size_t component_begin = path.size();
