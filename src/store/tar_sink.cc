@@ -14,9 +14,7 @@ constexpr size_t kLotBytes = 2 * 1024 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
 constexpr size_t kLotStreams = 4;
-// A file in pieces is gathered up to this size, and while all of them that are not whole have come
-// to less than so much together.
-constexpr uint64_t kMostGathered = 512 * 1024;
+// Files in pieces are gathered while all of them that are not whole have come to less than this.
 constexpr size_t kAllComing = 4 * 1024 * 1024;
 // Pieces of a streamed file become a frame when they have come to so much.
 constexpr size_t kStreamFrame = 64 * 1024;
@@ -72,7 +70,8 @@ class TarSink::Writer final : public BodyWriter {
 
  private:
   bool has_room(size_t more) const {
-    return std::max(announced_, size_) <= kMostGathered && sink_.coming_ + more <= kAllComing;
+    return std::max(announced_, size_) <= sink_.options_.gather_bytes &&
+           sink_.coming_ + more <= kAllComing;
   }
 
   StoreStatus start_stream() {

@@ -38,6 +38,7 @@ class TarSink final : public Sink {
     uint32_t worker = 0;
     Layout layout = Layout::tree;
     uint64_t shard_size = uint64_t{1} << 30;  // bytes as written; one file can go beyond
+    uint64_t gather_bytes = 512 * 1024;       // larger files are streamed
     int zstd_level = 0;                       // 0: not compressed
     bool sync_files = false;                  // fdatasync before a lot counts (--durability file)
   };

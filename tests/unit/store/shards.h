@@ -25,6 +25,7 @@ using Members = std::vector<std::pair<std::string, std::string>>;
 inline TarSink::Options tar_options(int zstd_level = 0) {
   TarSink::Options options;
   options.zstd_level = zstd_level;
+  options.gather_bytes = 0;  // what comes in pieces is streamed
   return options;
 }
 

@@ -206,7 +206,7 @@ TEST_CASE("a shard whose index is in somebody's way goes without one") {
 TEST_CASE(
     "a body that comes in pieces is a member of a shard of its own, whatever is known of it") {
   for (const int level : {0, 1}) {
-    for (const uint64_t size : {0u, 1u, 511u, 512u, 513u, 131'072u, 300'001u}) {
+    for (const uint64_t size : {1u, 511u, 512u, 513u, 131'072u, 300'001u}) {
       const std::string body(size, 'y');
       for (const std::optional<uint64_t>& known :
            {std::optional<uint64_t>(), std::optional<uint64_t>(size)}) {
@@ -228,6 +228,40 @@ TEST_CASE(
       }
     }
   }
+}
+
+TEST_CASE("a body that comes in pieces is gathered as long as there is room") {
+  const TempFolder out;
+  TarSink::Options options = tar_options();
+  options.gather_bytes = 512 * 1024;
+  Packer packer(out, options);
+  Lot lot;
+  const std::string fits(512 * 1024, 'f'), larger(512 * 1024 + 1, 'l');
+  packer.stream(lot, "unknown", fits);
+  packer.stream(lot, "known", fits, fits.size());
+  packer.stream(lot, "empty", "");
+  CHECK(packer.commit(lot).size() == 1);
+  packer.stream(lot, "known to be larger", larger, larger.size());
+  packer.stream(lot, "found to be larger", larger);
+  CHECK_MESSAGE(packer.commit(lot).size() == 2, "each in a shard of its own");
+  CHECK(members_of(out.fd(), shard_name(0, 0)) ==
+        Members{{"unknown", fits}, {"known", fits}, {"empty", ""}});
+  CHECK(members_of(out.fd(), shard_name(0, 1)) == Members{{"known to be larger", larger}});
+  CHECK(members_of(out.fd(), shard_name(0, 2)) == Members{{"found to be larger", larger}});
+
+  // Of many at once, those that come when there is no room are streamed, and the others are not.
+  std::vector<std::unique_ptr<BodyWriter>> writers;
+  for (int i = 0; i < 12; ++i) {
+    writers.push_back(packer.open(lot, std::to_string(i)));
+    REQUIRE(writers.back()->append(fits).ok());
+  }
+  for (const auto& writer : writers)
+    REQUIRE(writer->close().ok());
+  CHECK(packer.commit(lot).size() == 1 + 4);
+  // And once they are whole, or given up, there is room again.
+  writers.clear();
+  packer.stream(lot, "after", fits);
+  CHECK(packer.commit(lot).size() == 1);
 }
 
 TEST_CASE("a shard of streamed files takes the next one when the last is committed, no sooner") {
@@ -340,8 +374,8 @@ TEST_CASE("a lot wants to be committed when it holds much, or all of them do") {
   const TempFolder out;
   Packer packer(out, tar_options());
   const std::string body(64 * 1024 - 512, 'x');
-  std::vector<Lot> lots(5);
-  for (int i = 0; i < 63; ++i)
+  std::vector<Lot> lots(6);
+  for (int i = 0; i < 31; ++i)
     packer.put(lots[0], "f", body);
   CHECK_FALSE(packer.sink.wants_commit(lots[0]));
   packer.put(lots[0], "f", body);
@@ -349,13 +383,14 @@ TEST_CASE("a lot wants to be committed when it holds much, or all of them do") {
   CHECK_FALSE(packer.sink.wants_commit(lots[1]));
   packer.commit(lots[0]);
   CHECK_FALSE(packer.sink.wants_commit(lots[0]));
-  for (int i = 0; i < 4 * 48; ++i)
-    packer.put(lots[1 + i / 48], "f", body);
-  for (size_t i = 1; i < 5; ++i)
+  // Five lots, none of them full, that hold 8 MiB together.
+  for (int i = 0; i < 5 * 26; ++i)
+    packer.put(lots[1 + i / 26], "f", body);
+  for (size_t i = 1; i < 6; ++i)
     CHECK(packer.sink.wants_commit(lots[i]));
   CHECK_MESSAGE(!packer.sink.wants_commit(lots[0]), "it holds nothing");
   packer.commit(lots[1]);
-  for (size_t i = 1; i < 5; ++i)
+  for (size_t i = 1; i < 6; ++i)
     CHECK_FALSE(packer.sink.wants_commit(lots[i]));
 }
 
@@ -407,7 +442,9 @@ TEST_CASE("a missing output folder ends the run, a want of descriptors puts the 
           Lot lot;
           if (sink.put(lot, "a", "1").kind() != Kind::busy) return 1;
           std::unique_ptr<BodyWriter> writer;
-          if (sink.open(lot, "b", 5, writer).kind() != Kind::busy || writer != nullptr) return 2;
+          if (!sink.open(lot, "b", 5, writer).ok()) return 2;
+          if (writer->append("piece").kind() != Kind::busy) return 5;
+          writer.reset();
           if (!lot.members.empty() || !lot.entries.empty()) return 3;
           limit.rlim_cur = before;
           ::setrlimit(RLIMIT_NOFILE, &limit);
