@@ -3,19 +3,22 @@ import os
 import signal
 import time
 
+import pytest
+
 from catalogue import Origin
 from command import QUIET, Running, fetch
-from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen
+from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, requests_seen, scaled
 from processes import children, comm
 
 CREDIT = 4  # batches in flight per worker
 
 
-def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
+@pytest.mark.parametrize("sink", scaled(["files", "tar"], SINKS))
+def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
     """Row 3: only what was in flight is fetched again."""
     batch, workers = 50, 2
     with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout"]
+        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout", *SINKS[sink]]
         stops = 0
         for stored_at_least in (2000, 6000, 10_000):
             with Running("fetch", "--progress", "none", *args, origin.url, out) as run:
@@ -32,10 +35,11 @@ def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
     print(f"\n{stops} kills of all, {seen['requests'] - FILES} extra requests")
 
 
-def test_after_a_clean_stop_nothing_is_fetched_again(out):
+@pytest.mark.parametrize("sink", scaled(["files"], SINKS))
+def test_after_a_clean_stop_nothing_is_fetched_again(sink, out):
     """Row 4."""
     with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", 4, "--connections", 16, "--layout", "fanout"]
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *SINKS[sink]]
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             answered = requests_seen(origin)["answered"]
             with Running("fetch", *QUIET, *args, origin.url, out) as run:
@@ -49,10 +53,12 @@ def test_after_a_clean_stop_nothing_is_fetched_again(out):
     check_whole(out, files_of())
 
 
-def test_a_stopped_worker_is_killed_and_replaced(out):
+@pytest.mark.parametrize("sink", scaled(["files"], ["files", "tar"]))
+def test_a_stopped_worker_is_killed_and_replaced(sink, out):
     """Row 14."""
     with Origin("--files", 6000, "--lag", 50, "--page-size", 500) as origin:
-        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", origin.url, out) as run:
+        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", *SINKS[sink],
+                     origin.url, out) as run:
             while len(workers := [pid for pid in children(run.pid) if comm(pid) == "gigafetch:w01"]) == 0:
                 time.sleep(0.01)
             time.sleep(1)
