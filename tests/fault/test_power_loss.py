@@ -10,6 +10,7 @@ import pytest
 from catalogue import Origin
 from command import QUIET, Running, fetch, verify
 from oracle import SINKS, check_whole, files_of, requests_seen, scaled
+from processes import children, is_stopped, wait_until
 
 SHIM = os.environ["GIGAFETCH_SHIM"]
 FILES = 8000
@@ -42,14 +43,20 @@ def lose_power(out, trace):
     return len(lost)
 
 
-def lose_power_of_shards(out, trace, zeros):
-    """Cuts every shard to what was in it when the last syncfs ended, or leaves zeros behind that. How many."""
+def shard_sizes(trace):
+    """Of each shard, by path: its size, and its size when the last syncfs ended."""
     size, synced = {}, {}
     for call, path, result in calls_of(trace):
         if call == "syncfs" and result == "0":
             synced = dict(size)
         elif call == "write" and ".tar" in path and not result.startswith("E"):
             size[path] = size.get(path, 0) + int(result)
+    return size, synced
+
+
+def lose_power_of_shards(out, trace, zeros):
+    """Cuts every shard to what was in it when the last syncfs ended, or leaves zeros behind that. How many."""
+    size, synced = shard_sizes(trace)
     assert all(os.path.getsize(path) == size[path] for path in size), "something else than an append was made"
     lost = [path for path in size if size[path] > synced.get(path, 0)]
     for path in lost:
@@ -63,6 +70,24 @@ def lose_power_of_shards(out, trace, zeros):
     return len(lost)
 
 
+def ledger_sizes(trace):
+    """The ledger's size, and that at its last fdatasync. The trace has every write since it was made."""
+    size = durable = 0
+    for call, path, result in calls_of(trace):
+        if " -> " in path:
+            continue
+        if path.endswith("/ledger.new") or path.endswith("/ledger"):
+            if call in ("open", "openat") and path.endswith(".new"):
+                size = 0
+            elif call == "write":
+                size += int(result)
+            elif call == "ftruncate":
+                raise AssertionError("not in a first run")
+            elif call == "fdatasync" and result == "0":
+                durable = size
+    return size, durable
+
+
 class DurableLedger:
     """Copies of the ledger as a power loss would leave it: what was written before a sync of it that ended well."""
 
@@ -70,22 +95,26 @@ class DurableLedger:
         self.state = state
 
     def damage(self, trace):
-        """Cuts the ledger back to its size at its last fdatasync. The trace has every write since it was made."""
-        size = durable = 0
-        for call, path, result in calls_of(trace):
-            if " -> " in path:
-                continue
-            if path.endswith("/ledger.new") or path.endswith("/ledger"):
-                if call in ("open", "openat") and path.endswith(".new"):
-                    size = 0
-                elif call == "write":
-                    size += int(result)
-                elif call == "ftruncate":
-                    raise AssertionError("not in a first run")
-                elif call == "fdatasync" and result == "0":
-                    durable = size
+        """Cuts the ledger back to its size at its last fdatasync."""
+        size, durable = ledger_sizes(trace)
         os.truncate(self.state / "ledger", durable)
         return size, durable
+
+
+def freeze_where_something_is_unsynced(pid, trace):
+    while True:
+        tree = [pid, *children(pid)]
+        for each in tree:
+            os.kill(each, signal.SIGSTOP)
+        wait_until(lambda: all(map(is_stopped, tree)), "all stopped")
+        size, synced = shard_sizes(trace)
+        written, durable = ledger_sizes(trace)
+        all_traced = all(os.path.getsize(path) == size[path] for path in size)
+        if size != synced and durable < written and all_traced:
+            return
+        for each in tree:
+            os.kill(each, signal.SIGCONT)
+        time.sleep(0.01)
 
 
 def stopped_in_the_middle(origin, out, trace, answered, durability="batch", options=()):
@@ -94,6 +123,8 @@ def stopped_in_the_middle(origin, out, trace, answered, durability="batch", opti
                  env=watched(boot, trace)) as running:
         while requests_seen(origin)["answered"] < answered:
             time.sleep(0.02)
+        if "tar" in options:
+            freeze_where_something_is_unsynced(running.pid, trace)
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)
     return boot
