@@ -14,6 +14,7 @@ import catalogue
 from catalogue import Origin
 from command import QUIET, Running, dead_letters, fetch, run, verify
 from layouts import fanout_tail, joined_tail, path_of, stored_files
+from processes import wait_until
 from raw_server import FIN, RawServer, answer, chunked, page, pages_of
 from shards import FILE, check_packed, check_readable, check_tidy, indexes, members, packed, shards, tool
 
@@ -365,6 +366,31 @@ def test_a_job_keeps_its_sink(out, tmp_path):
         fetch(origin.url, tmp_path / "files")
         fetch(origin.url, tmp_path / "files", "--sink", "tar", code=1).says("another job", "sink")
     check_packed(out, catalogue.files(10))
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_shard_that_has_lost_what_was_recorded_is_told(how, sink, out):
+    """One that was still written to: a finished one is for verify to look at."""
+    first = catalogue.name_of(0)
+    with Origin("--files", 1000) as origin:
+        with Running("fetch", *QUIET, *SINKS[sink], "--workers", 1, "--batch", 10, "--rate", 500, origin.url, out) as running:
+            wait_until(lambda: run("cat", out, first, code=None).code == 0, "a file recorded as stored")
+            running.signal(signal.SIGKILL)
+            running.ended(code=-signal.SIGKILL)
+        shard, = shards(out)
+        if how == "cut":
+            os.truncate(shard, 100)
+        else:
+            shard.unlink()
+        for done in (fetch(origin.url, out, *SINKS[sink], code=1), verify(origin.url, out, code=1),
+                     run("cat", out, first, code=1)):
+            done.says("worker-00-000000.tar", "stored in it")
+        fetch(origin.url, out, *SINKS[sink], code=1).says("--restart")
+        fetch(origin.url, out, *SINKS[sink], "--restart")
+        verify(origin.url, out)
+    check_packed(out, catalogue.files(1000))
+    check_tidy(out)
 
 
 def test_names_listed_on_several_pages_are_stored_as_often(out):
