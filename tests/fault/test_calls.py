@@ -63,10 +63,12 @@ def test_the_nth_call_fails(call, error, origin, tmp_path):
 
 # Small files, and some whose length is told only by their end, so that they are written as they come; one of those
 # breaks off at first.
-MIXED = catalogue.files(20, 3000) | {f"large{at}": catalogue.body_of(f"large{at}", 70_000 + 512 * at) for at in range(3)}
+LARGE = {name: catalogue.body_of(name, 70_000 + size) for name, size in (("large0", 0), ("large1", 1), ("large2", 512))}
+MIXED = catalogue.files(20, 3000) | LARGE
 PACKED_CALLS = {
     "open": ("openat", "/worker-", ["ENOSPC", "EMFILE"]),
     "write": ("write,pwrite", "/worker-", ["ENOSPC", "EIO", "EINTR", "short"]),
+    "overwrite": ("pwrite", "/worker-", ["EIO", "short"]),
     "sync": ("fdatasync,syncfs", "", ["EIO"]),
     "cut": ("ftruncate,unlinkat", "/worker-", ["EIO"]),
     "ledger": ("write,renameat", "/ledger", ["ENOSPC", "short"]),
@@ -79,9 +81,9 @@ SHORT_CASES = [case for at, case in enumerate(PACKED_CASES) if at % 4 in (0, 3)]
 @pytest.fixture(scope="module")
 def mixed():
     with RawServer(MIXED, pages_of(list(MIXED), 10)) as server:
-        for at in range(3):
-            whole = chunked(MIXED[f"large{at}"], 4096)
-            server.on_file(f"large{at}", *([[whole[:40_000], RST]] if at == 1 else []), whole)
+        for name, body in LARGE.items():
+            whole = chunked(body, 4096)
+            server.on_file(name, *([[whole[:68_000], RST]] if name == "large1" else []), whole)
         yield server
 
 
@@ -91,7 +93,7 @@ def test_the_nth_call_on_a_shard_fails(sink, call, error, mixed, tmp_path):
     calls, path, _ = PACKED_CALLS[call]
     options = ["--layout", "fanout", "--workers", 2, *SINKS[sink], "--shard-size", "20K", "--durability", "file"]
     ends = {}
-    for nth in range(1, MOST, scaled(4, 1) if call in ("write", "ledger") else scaled(2, 1)):
+    for nth in range(1, MOST, scaled(6, 1) if call in ("write", "ledger") else scaled(3, 1)):
         out, trace = tmp_path / f"out{nth}", tmp_path / f"trace{nth}"
         mixed.counts.clear()
         env = faulty(f"{calls};path={path}", error, nth, trace)

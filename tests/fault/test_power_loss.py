@@ -168,7 +168,7 @@ def test_shards_go_on_from_what_was_synced_before_a_power_loss(left, sink, out, 
     print(f"\nledger of {size} bytes, {durable} durable; {lost} shards lost something, {kept} of {before} files kept")
 
 
-@pytest.mark.parametrize("sink", scaled(["files", "tar"], SINKS))
+@pytest.mark.parametrize("sink", scaled(["files"], SINKS))
 def test_after_a_reboot_only_what_a_sync_covers_counts(sink, out, tmp_path):
     args = [*ARGS, *SINKS[sink]]
     with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
