@@ -27,9 +27,9 @@ def options(rng, sink, number):
            "durability": rng.choice(["process", "batch"]), "page": rng.choice([100, 700, 5000]),
            "sink": sink, "files": FILES, "size": 100, "rate": 5000}
     if sink != "files":
-        job.update({"files": scaled(8000, FILES), "rate": scaled(3000, 5000), "shard": rng.choice(["30K", "1M", "1G"])})
+        job.update({"files": scaled(8000, FILES), "rate": scaled(2500, 5000), "shard": rng.choice(["30K", "1M", "1G"])})
         if number % 2 == 1:
-            job.update({"files": scaled(300, 600), "size": LARGE, "rate": scaled(120, 150), "batch": 10})
+            job.update({"files": scaled(300, 600), "size": LARGE, "rate": scaled(100, 150), "batch": 10})
     return job
 
 
