@@ -62,7 +62,7 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
       continue;
     }
     const auto open = ends.open().find(name->id);
-    if (open == ends.open().end()) continue;
+    if (open == ends.open().end() || open->second == 0) continue;
     if (*size < open->second) {
       return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
                    entry->d_name, *size, open->second);
@@ -72,7 +72,7 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
   for (const auto& [id, end] : ends.open()) {
     const bool there = std::any_of(shards.begin(), shards.end(),
                                    [&](const CountedShard& each) { return each.name.id == id; });
-    if (!there) {
+    if (end > 0 && !there) {
       return error(ErrorCode::malformed,
                    "the shard '{}' (or .zst) is gone, and {} bytes were stored in it",
                    file_of({id, false}), end);
@@ -87,6 +87,7 @@ struct PackedFiles::Shard {
   CountedShard counted;
   MappedFile index;
   std::vector<IndexRun> runs;
+  std::optional<std::vector<Gap>> gaps;  // that the runs leave, once they are asked for
 };
 
 PackedFiles::PackedFiles(int output_fd, Layout layout) : output_fd_(output_fd), layout_(layout) {}
@@ -99,7 +100,7 @@ Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layo
   if (!counted) return std::move(counted).failure();
   PackedFiles files(output_fd, layout);
   for (const CountedShard& each : *counted) {
-    Shard shard{each, MappedFile(output_fd, index_file_of(each.name.id)), {}};
+    Shard shard{each, MappedFile(output_fd, index_file_of(each.name.id)), {}, {}};
     std::string_view rest = shard.index.bytes();
     while (const std::optional<IndexRun> run = IndexRun::take(rest))
       shard.runs.push_back(*run);
@@ -206,27 +207,30 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
       }
     }
   }
-  // What no good run covers. Where that is damaged, the name may still stand behind the damage.
+  // Where one shard is damaged, another may still have it.
   Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
   for (size_t i = 0; i < shards_.size(); ++i) {
-    uint64_t next = 0;
-    const auto look = [&](uint64_t end) {
-      Result<std::optional<ShardReader>> found = std::optional<ShardReader>();
-      if (next < end) found = look_through(i, next, end, path);
-      if (!found && none) none = found.failure();
-      return found;
-    };
-    const uint64_t shard_end = shards_[i].counted.end;
-    for (const IndexRun& run : shards_[i].runs) {
-      if (run.begin() < next || run.end() > shard_end || !run.intact()) continue;
-      Result<std::optional<ShardReader>> found = look(run.begin());
+    for (const Gap& gap : gaps_of(shards_[i])) {
+      Result<std::optional<ShardReader>> found = look_through(i, gap.begin, gap.end, path);
       if (found && *found) return found;
-      next = run.end();
+      if (!found && none) none = std::move(found).failure();
     }
-    Result<std::optional<ShardReader>> found = look(shard_end);
-    if (found && *found) return found;
   }
   return none;
+}
+
+// What no good run covers.
+const std::vector<PackedFiles::Gap>& PackedFiles::gaps_of(Shard& shard) {
+  if (shard.gaps) return *shard.gaps;
+  std::vector<Gap>& gaps = shard.gaps.emplace();
+  uint64_t next = 0;
+  for (const IndexRun& run : shard.runs) {
+    if (run.begin() < next || run.end() > shard.counted.end || !run.intact()) continue;
+    if (next < run.begin()) gaps.push_back({next, run.begin()});
+    next = run.end();
+  }
+  if (next < shard.counted.end) gaps.push_back({next, shard.counted.end});
+  return gaps;
 }
 
 }  // namespace gigafetch::store

@@ -58,10 +58,16 @@ class PackedFiles final : public StoredBodies {
     IndexRun::Place at;
   };
 
+  struct Gap {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+
   PackedFiles(int output_fd, Layout layout);
   Result<std::optional<ShardReader>> try_place(const Place& place, std::string_view path);
   Result<std::optional<ShardReader>> look_through(size_t shard, uint64_t begin, uint64_t end,
                                                   std::string_view path);
+  static const std::vector<Gap>& gaps_of(Shard& shard);
 
   int output_fd_;
   Layout layout_;
