@@ -11,8 +11,8 @@ namespace gigafetch::store {
 
 class CompareSink::Comparer final : public BodyWriter {
  public:
-  Comparer(std::unique_ptr<BodyReader> reader, std::string_view name)
-      : reader_(std::move(reader)), name_(name) {}
+  Comparer(std::unique_ptr<BodyReader> reader, std::string path)
+      : reader_(std::move(reader)), path_(std::move(path)) {}
 
   StoreStatus append(std::string_view piece) override {
     while (!piece.empty()) {
@@ -44,11 +44,11 @@ class CompareSink::Comparer final : public BodyWriter {
 
   StoreStatus different(std::string_view how, uint64_t offset) const {
     return StoreStatus::file(FailureClass::different, fmt::format("'{}': {} from byte {} on",
-                                                                  printable(name_), how, offset));
+                                                                  printable(path_), how, offset));
   }
 
   std::unique_ptr<BodyReader> reader_;
-  std::string name_;
+  std::string path_;
   std::string_view stored_;  // read, and not compared yet
   uint64_t offset_ = 0;
 };
@@ -65,7 +65,7 @@ StoreStatus CompareSink::open(Lot&, std::string_view name, std::optional<uint64_
                               std::unique_ptr<BodyWriter>& writer) {
   std::unique_ptr<BodyReader> reader;
   if (StoreStatus status = stored_->open(name, reader); !status.ok()) return status;
-  writer = std::make_unique<Comparer>(std::move(reader), name);
+  writer = std::make_unique<Comparer>(std::move(reader), stored_->path());
   return {};
 }
 

@@ -52,7 +52,6 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
       open_stream(UniqueFd(::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
   if (folder == nullptr) return errno_error(errno, "cannot list the output folder");
   std::vector<CountedShard> shards;
-  size_t open_found = 0;
   while (const dirent* entry = ::readdir(folder.get())) {
     const std::optional<ShardName> name = shard_of_file(entry->d_name);
     if (!name) continue;
@@ -68,13 +67,16 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
       return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
                    entry->d_name, *size, open->second);
     }
-    ++open_found;
     shards.push_back({*name, open->second});
   }
-  const auto counted = static_cast<size_t>(std::count_if(
-      ends.open().begin(), ends.open().end(), [](const auto& open) { return open.second > 0; }));
-  if (open_found < counted) {
-    return error(ErrorCode::malformed, "a shard is gone in which files were stored");
+  for (const auto& [id, end] : ends.open()) {
+    const bool there = std::any_of(shards.begin(), shards.end(),
+                                   [&](const CountedShard& each) { return each.name.id == id; });
+    if (end > 0 && !there) {
+      return error(ErrorCode::malformed,
+                   "the shard '{}' (or .zst) is gone, and {} bytes were stored in it",
+                   file_of({id, false}), end);
+    }
   }
   std::sort(shards.begin(), shards.end(),
             [](const CountedShard& a, const CountedShard& b) { return a.name.id < b.name.id; });

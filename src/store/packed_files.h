@@ -44,6 +44,7 @@ class PackedFiles final : public StoredBodies {
   StoreStatus open(std::string_view name, std::unique_ptr<BodyReader>& reader) override;
   StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
                    const std::function<void()>& on_read) override;
+  const std::string& path() const override { return path_; }
 
   // A reader that stands at the body of the name's member; nullopt when there is none.
   Result<std::optional<ShardReader>> find(std::string_view name);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "store/set_hash.h"
@@ -37,6 +38,9 @@ class StoredBodies {
   // may take long.
   virtual StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
                            const std::function<void()>& on_read) = 0;
+
+  // What the last name given is stored as.
+  virtual const std::string& path() const = 0;
 };
 
 }  // namespace gigafetch::store

@@ -33,7 +33,7 @@ class StoredFiles final : public StoredBodies {
                    const std::function<void()>& on_read = {}) override;
 
   // The path of the last name given, relative to the output folder.
-  const std::string& path() const { return path_; }
+  const std::string& path() const override { return path_; }
   Layout layout() const { return layout_; }
 
  private:

@@ -38,6 +38,11 @@ def comm(pid):
     return stat["comm"] if stat else ""
 
 
+def is_stopped(pid):
+    stat = _stat(pid)
+    return stat is None or stat["state"] in "TtZX"
+
+
 def all_pids():
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 

@@ -14,6 +14,7 @@ import catalogue
 from catalogue import Origin
 from command import QUIET, Running, dead_letters, fetch, run, verify
 from layouts import fanout_tail, joined_tail, path_of, stored_files
+from processes import wait_until
 from raw_server import FIN, RawServer, answer, chunked, page, pages_of
 from shards import FILE, check_packed, check_readable, check_tidy, indexes, members, packed, shards, tool
 
@@ -164,7 +165,8 @@ def test_no_name_is_extracted_outside(layout, sink, out, tmp_path):
     outside.mkdir()
     names = hostile_names(outside)
     if layout == "tree":  # in which a file and a folder of one name cannot both be extracted
-        folders = {path[:at] for path in (path_of(layout, name) for name in names) for at, c in enumerate(path) if c == "/"}
+        paths = [path_of(layout, name) for name in names]
+        folders = {path[:at] for path in paths for at, c in enumerate(path) if c == "/"}
         names = [name for name in names if path_of(layout, name) not in folders]
     files = {name: body_of(name) for name in names}
     with RawServer(files) as server:
@@ -257,7 +259,7 @@ def test_names_that_failed_are_in_no_shard(sink, out):
         verify(origin.url, out, code=3)
         assert dead_letters(out, "verify.jsonl").keys() == failed.keys()
         for _ in range(9):
-            code = fetch(origin.url, out, *SINKS[sink], "--workers", 2, "--retries", 3, "--retry-failed", code=None).code
+            code = fetch(origin.url, out, *SINKS[sink], "--retries", 3, "--retry-failed", code=None).code
             if code == 0:
                 break
         assert code == 0
@@ -367,11 +369,38 @@ def test_a_job_keeps_its_sink(out, tmp_path):
     check_packed(out, catalogue.files(10))
 
 
+@BOTH
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_shard_that_has_lost_what_was_recorded_is_told(how, sink, out):
+    """One that was still written to: a finished one is for verify to look at."""
+    first = catalogue.name_of(0)
+    with Origin("--files", 1000) as origin:
+        args = ["--workers", 1, "--batch", 10, "--rate", 500, *SINKS[sink]]
+        with Running("fetch", *QUIET, *args, origin.url, out) as running:
+            wait_until(lambda: run("cat", out, first, code=None).code == 0, "a file recorded as stored")
+            running.signal(signal.SIGKILL)
+            running.ended(code=-signal.SIGKILL)
+        shard, = shards(out)
+        if how == "cut":
+            os.truncate(shard, 100)
+        else:
+            shard.unlink()
+        for done in (fetch(origin.url, out, *SINKS[sink], code=1), verify(origin.url, out, code=1),
+                     run("cat", out, first, code=1)):
+            done.says("worker-00-000000.tar", "stored in it")
+        fetch(origin.url, out, *SINKS[sink], code=1).says("--restart")
+        fetch(origin.url, out, *SINKS[sink], "--restart")
+        verify(origin.url, out)
+    check_packed(out, catalogue.files(1000))
+    check_tidy(out)
+
+
 def test_names_listed_on_several_pages_are_stored_as_often(out):
     """The second copy counts, as with files; verify is content with it."""
     files = {f"n{i:02}": body_of(f"n{i:02}") for i in range(61)}
     names = list(files)
-    with RawServer(files, {None: page(names + names[:3], "2"), "2": page(names[10:40], "3"), "3": page(names[:5])}) as server:
+    pages = {None: page(names + names[:3], "2"), "2": page(names[10:40], "3"), "3": page(names[:5])}
+    with RawServer(files, pages) as server:
         summary = fetch(server.url, out, "--sink", "tar", "--workers", 2).summary
         assert (summary["listed"], summary["stored"], summary["duplicates"]) == (99, 96, 3)
         for content in ([], ["--content"]):

@@ -28,7 +28,8 @@ def origin():
 
 def copy(origin, out, sink, with_index=True):
     """The shards of a fresh copy, some per worker."""
-    fetch(origin.url, out, *SINKS[sink], "--workers", 2, "--batch", 20, "--shard-size", 15_000 if sink == "tar" else 5000)
+    size = 15_000 if sink == "tar" else 5000
+    fetch(origin.url, out, *SINKS[sink], "--workers", 2, "--batch", 20, "--shard-size", size)
     if not with_index:
         for index in indexes(out):
             index.unlink()
@@ -121,7 +122,8 @@ def test_a_flipped_byte_in_a_header_is_found(field, content, with_index, origin,
     shard = copy(origin, out, "tar", with_index)[0]
     paths = [path for path, _ in members(shard)]
     flip(shard, 3 * 1024 + field)
-    verify(origin.url, out, "--workers", 2, *content, code=3).says(*([] if content else [shard.name, "byte"]), "verify.jsonl")
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    done.says("verify.jsonl", *([] if content else [shard.name, "byte"]))
     found = findings(out)
     if with_index:
         assert found.keys() == {paths[3]}
@@ -149,7 +151,8 @@ def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, o
     shard = copy(origin, out, "zstd", with_index)[0]
     mine = names_in(shard)
     flip(shard, int(len(without_end(shard)) * part))
-    done = verify(origin.url, out, "--workers", 2, *content, code=3).says(*([] if content else [shard.name]), "verify.jsonl")
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    done.says("verify.jsonl", *([] if content else [shard.name, "byte"]))
     found = findings(out)
     assert 0 < len(found) == done.summary["failed"] and found.keys() <= mine
     if with_index:
@@ -178,7 +181,8 @@ def test_a_damaged_index_changes_nothing(damage, content, sink, origin, out):
         if damage == "flipped":
             for at in range(5, len(raw), 61):
                 raw[at] ^= 0xFF
-        index.write_bytes({"flipped": raw, "cut": raw[:len(raw) // 2], "zeros": bytes(len(raw)), "longer": raw * 2, "empty": b""}[damage])
+        index.write_bytes({"flipped": raw, "cut": raw[:len(raw) // 2], "zeros": bytes(len(raw)), "longer": raw * 2,
+                           "empty": b""}[damage])
     verify(origin.url, out, "--workers", 2, *content)
     lost = names_in(all_shards[0])
     all_shards[0].unlink()
@@ -203,7 +207,8 @@ def test_other_bytes_at_the_origin_are_found_by_content(sink, out):
 @INDEXES
 def test_what_a_killed_run_had_recorded_is_verified(with_index, sink, origin, out):
     """Its shards are not ended yet, and what stands behind their recorded end does not count."""
-    with Running("fetch", *QUIET, *SINKS[sink], "--workers", 2, "--batch", 20, "--rate", 400, origin.url, out) as running:
+    args = [*SINKS[sink], "--workers", 2, "--batch", 20, "--rate", 400]
+    with Running("fetch", *QUIET, *args, origin.url, out) as running:
         wait_until(lambda: run("cat", out, catalogue.name_of(0), code=None).code == 0, "a file recorded as stored")
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)

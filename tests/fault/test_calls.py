@@ -6,7 +6,8 @@ import pytest
 import catalogue
 from catalogue import Origin
 from command import fetch, run, verify
-from oracle import check_counts_add_up, check_whole, scaled
+from oracle import SINKS, check_counts_add_up, check_whole, scaled
+from raw_server import RST, RawServer, chunked, pages_of
 
 SHIM = os.environ["GIGAFETCH_SHIM"]
 FILES = 40
@@ -58,3 +59,59 @@ def test_the_nth_call_fails(call, error, origin, tmp_path):
     else:
         raise AssertionError(f"more than {MOST} calls")
     print(f"\n{call} {error}: {sum(ends.values())} runs, ended with {ends}")
+
+
+# Small files, and some whose length is told only by their end, so that they are written as they come; one of those
+# breaks off at first.
+LARGE = {name: catalogue.body_of(name, 70_000 + size) for name, size in (("large0", 0), ("large1", 1), ("large2", 512))}
+MIXED = catalogue.files(20, 3000) | LARGE
+PACKED_CALLS = {
+    "open": ("openat", "/worker-", ["ENOSPC", "EMFILE"]),
+    "write": ("write,pwrite", "/worker-", ["ENOSPC", "EIO", "EINTR", "short"]),
+    "overwrite": ("pwrite", "/worker-", ["EIO", "short"]),
+    "sync": ("fdatasync,syncfs", "", ["EIO"]),
+    "cut": ("ftruncate,unlinkat", "/worker-", ["EIO"]),
+    "ledger": ("write,renameat", "/ledger", ["ENOSPC", "short"]),
+}
+PACKED_CASES = [(sink, call, error) for call, (_, _, errors) in PACKED_CALLS.items() for error in errors
+                for sink in ("tar", "zstd")]
+SHORT_CASES = [case for at, case in enumerate(PACKED_CASES) if at % 4 in (0, 3)]  # the sinks in turn
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    with RawServer(MIXED, pages_of(list(MIXED), 10)) as server:
+        for name, body in LARGE.items():
+            whole = chunked(body, 4096)
+            server.on_file(name, *([[whole[:68_000], RST]] if name == "large1" else []), whole)
+        yield server
+
+
+@pytest.mark.parametrize("sink, call, error", scaled(SHORT_CASES, PACKED_CASES))
+def test_the_nth_call_on_a_shard_fails(sink, call, error, mixed, tmp_path):
+    """Whatever became of the shards, the next run makes each name stand in one of them, once."""
+    calls, path, _ = PACKED_CALLS[call]
+    options = ["--layout", "fanout", "--workers", 2, *SINKS[sink], "--shard-size", "20K", "--durability", "file"]
+    ends = {}
+    for nth in range(1, MOST, scaled(6, 1) if call in ("write", "ledger") else scaled(3, 1)):
+        out, trace = tmp_path / f"out{nth}", tmp_path / f"trace{nth}"
+        mixed.counts.clear()
+        env = faulty(f"{calls};path={path}", error, nth, trace)
+        done = run("fetch", "--json", "--progress", "none", "--connections", 4, "--batch", 7, *options, mixed.url, out,
+                   code=None, env=env)
+        if "injected" not in trace.read_text():
+            break
+        ends[done.code] = ends.get(done.code, 0) + 1
+        assert done.code in (0, 1, 3), f"{sink} {call} {nth} {error}: {done}"
+        if done.code == 0:
+            check_counts_add_up(done.summary)
+        else:
+            assert "gigafetch" in done.err and len(done.err) > 20, f"{sink} {call} {nth} {error}: {done}"
+        again = fetch(mixed.url, out, *options)
+        assert again.summary["stored"] == len(MIXED), f"{sink} {call} {nth} {error}: {again}"
+        check_whole(out, MIXED)
+        verify(mixed.url, out, "--workers", 2)
+    else:
+        raise AssertionError(f"more than {MOST} calls")
+    assert ends
+    print(f"\n{sink} {call} {error}: {sum(ends.values())} runs, ended with {ends}")

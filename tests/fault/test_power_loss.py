@@ -9,10 +9,12 @@ import pytest
 
 from catalogue import Origin
 from command import QUIET, Running, fetch, verify
-from oracle import check_whole, files_of, requests_seen
+from oracle import SINKS, check_whole, files_of, requests_seen, scaled
+from processes import children, is_stopped, wait_until
 
 SHIM = os.environ["GIGAFETCH_SHIM"]
 FILES = 8000
+EACH_SINK = pytest.mark.parametrize("sink", SINKS)
 ARGS = ["--workers", 2, "--connections", 16, "--batch", 50, "--layout", "fanout"]
 
 
@@ -41,6 +43,51 @@ def lose_power(out, trace):
     return len(lost)
 
 
+def shard_sizes(trace):
+    """Of each shard, by path: its size, and its size when the last syncfs ended."""
+    size, synced = {}, {}
+    for call, path, result in calls_of(trace):
+        if call == "syncfs" and result == "0":
+            synced = dict(size)
+        elif call == "write" and ".tar" in path and not result.startswith("E"):
+            size[path] = size.get(path, 0) + int(result)
+    return size, synced
+
+
+def lose_power_of_shards(out, trace, zeros):
+    """Cuts every shard to what was in it when the last syncfs ended, or leaves zeros behind that. How many."""
+    size, synced = shard_sizes(trace)
+    assert all(os.path.getsize(path) == size[path] for path in size), "something else than an append was made"
+    lost = [path for path in size if size[path] > synced.get(path, 0)]
+    for path in lost:
+        os.truncate(path, synced.get(path, 0))
+        if zeros:
+            os.truncate(path, size[path])
+        elif path not in synced:
+            os.remove(path)  # its folder's entry was not synced either
+    for index in out.glob("*.idx"):
+        os.truncate(index, 0)
+    return len(lost)
+
+
+def ledger_sizes(trace):
+    """The ledger's size, and that at its last fdatasync. The trace has every write since it was made."""
+    size = durable = 0
+    for call, path, result in calls_of(trace):
+        if " -> " in path:
+            continue
+        if path.endswith("/ledger.new") or path.endswith("/ledger"):
+            if call in ("open", "openat") and path.endswith(".new"):
+                size = 0
+            elif call == "write":
+                size += int(result)
+            elif call == "ftruncate":
+                raise AssertionError("not in a first run")
+            elif call == "fdatasync" and result == "0":
+                durable = size
+    return size, durable
+
+
 class DurableLedger:
     """Copies of the ledger as a power loss would leave it: what was written before a sync of it that ended well."""
 
@@ -48,30 +95,36 @@ class DurableLedger:
         self.state = state
 
     def damage(self, trace):
-        """Cuts the ledger back to its size at its last fdatasync. The trace has every write since it was made."""
-        size = durable = 0
-        for call, path, result in calls_of(trace):
-            if " -> " in path:
-                continue
-            if path.endswith("/ledger.new") or path.endswith("/ledger"):
-                if call in ("open", "openat") and path.endswith(".new"):
-                    size = 0
-                elif call == "write":
-                    size += int(result)
-                elif call == "ftruncate":
-                    raise AssertionError("not in a first run")
-                elif call == "fdatasync" and result == "0":
-                    durable = size
+        """Cuts the ledger back to its size at its last fdatasync."""
+        size, durable = ledger_sizes(trace)
         os.truncate(self.state / "ledger", durable)
         return size, durable
 
 
-def stopped_in_the_middle(origin, out, trace, answered, durability="batch"):
+def freeze_where_something_is_unsynced(pid, trace):
+    while True:
+        tree = [pid, *children(pid)]
+        for each in tree:
+            os.kill(each, signal.SIGSTOP)
+        wait_until(lambda: all(map(is_stopped, tree)), "all stopped")
+        size, synced = shard_sizes(trace)
+        written, durable = ledger_sizes(trace)
+        all_traced = all(os.path.getsize(path) == size[path] for path in size)
+        if size != synced and durable < written and all_traced:
+            return
+        for each in tree:
+            os.kill(each, signal.SIGCONT)
+        time.sleep(0.01)
+
+
+def stopped_in_the_middle(origin, out, trace, answered, durability="batch", options=()):
     boot = str(uuid.uuid4())
-    with Running("fetch", *QUIET, *ARGS, "--durability", durability, origin.url, out,
+    with Running("fetch", *QUIET, *ARGS, *options, "--durability", durability, origin.url, out,
                  env=watched(boot, trace)) as running:
         while requests_seen(origin)["answered"] < answered:
             time.sleep(0.02)
+        if "tar" in options:
+            freeze_where_something_is_unsynced(running.pid, trace)
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)
     return boot
@@ -92,11 +145,36 @@ def test_what_was_synced_before_a_power_loss_is_not_fetched_again_and_all_else_i
     print(f"\nledger of {size} bytes, {durable} durable; {lost} files lost, {kept} of {before} kept")
 
 
-def test_after_a_reboot_only_what_a_sync_covers_counts(out, tmp_path):
+LEFT = scaled([("cut", "zstd"), ("zeros", "tar"), ("rolled", "tar")],
+              [(left, sink) for left in ("cut", "zeros", "rolled") for sink in ("tar", "zstd")])
+
+
+@pytest.mark.parametrize("left, sink", LEFT)
+def test_shards_go_on_from_what_was_synced_before_a_power_loss(left, sink, out, tmp_path):
+    trace = tmp_path / "trace"
+    options = [*SINKS[sink], *(["--shard-size", "50K"] if left == "rolled" else [])]
+    files = scaled(5000, FILES)
+    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        stopped_in_the_middle(origin, out, trace, files // 2, options=options)
+        lost = lose_power_of_shards(out, trace, left == "zeros")
+        size, durable = DurableLedger(out / ".gigafetch").damage(trace)
+        assert lost > 0 and 0 < durable < size
+        before = requests_seen(origin)["requests"]
+        fetch(origin.url, out, *ARGS, *options, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        kept = files - (requests_seen(origin)["requests"] - before)
+        verify(origin.url, out)
+    check_whole(out, files_of(files))
+    assert 0 < kept < before
+    print(f"\nledger of {size} bytes, {durable} durable; {lost} shards lost something, {kept} of {before} files kept")
+
+
+@pytest.mark.parametrize("sink", scaled(["files"], SINKS))
+def test_after_a_reboot_only_what_a_sync_covers_counts(sink, out, tmp_path):
+    args = [*ARGS, *SINKS[sink]]
     with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        stopped_in_the_middle(origin, out, tmp_path / "trace", 4000)
+        stopped_in_the_middle(origin, out, tmp_path / "trace", 4000, options=SINKS[sink])
         # The ledger is whole, but the page cache is gone: what no SYNCED covers cannot be trusted.
-        kept = fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        kept = fetch(origin.url, out, *args, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
         kept.says("started anew", "had not been synced")
         seen = requests_seen(origin)
     assert seen["requests"] > FILES
@@ -112,30 +190,36 @@ def test_under_the_same_boot_everything_recorded_counts(out, tmp_path):
     check_whole(out, files_of(FILES))
 
 
+@EACH_SINK
 @pytest.mark.parametrize("durability", ["batch", "file"])
-def test_a_finished_job_survives_a_power_loss_whole(durability, out, tmp_path):
+def test_a_finished_job_survives_a_power_loss_whole(durability, sink, out, tmp_path):
     """The last sync covers the last record, and is itself on the device."""
     trace = tmp_path / "trace"
+    args = [*ARGS, *SINKS[sink]]
     with Origin("--files", 2000, "--page-size", 500, "--count") as origin:
-        fetch(origin.url, out, *ARGS, "--durability", durability, env=watched(str(uuid.uuid4()), trace))
+        fetch(origin.url, out, *args, "--durability", durability, env=watched(str(uuid.uuid4()), trace))
+        if sink != "files":
+            assert lose_power_of_shards(out, trace, False) == 0
         size, durable = DurableLedger(out / ".gigafetch").damage(trace)
         assert durable == size
-        again = fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
+        again = fetch(origin.url, out, *args, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
         assert (again.summary["requests"], again.summary["stored"]) == (0, 2000)
         assert requests_seen(origin)["requests"] == 2000
         verify(origin.url, out)
 
 
-def test_a_record_says_synced_only_after_the_files_and_the_records_before_it_were(out, tmp_path):
+@EACH_SINK
+def test_a_record_says_synced_only_after_the_files_and_the_records_before_it_were(sink, out, tmp_path):
     """In each commit: syncfs of the output, fdatasync of the ledger, then the record, then fdatasync again."""
     trace = tmp_path / "trace"
     with Origin("--files", 3000, "--page-size", 500, "--lag", 5) as origin:
-        fetch(origin.url, out, *ARGS, env=watched(str(uuid.uuid4()), trace))
+        fetch(origin.url, out, *ARGS, *SINKS[sink], env=watched(str(uuid.uuid4()), trace))
+    stored = "file" if sink == "files" else "worker-"
     calls = [(call, path.rsplit("/", 1)[-1]) for call, path, result in calls_of(trace)
-             if not result.startswith("E")]
-    last_file = max(i for i, (call, path) in enumerate(calls) if call == "write" and path.startswith("file"))
+             if not result.startswith("E") and not path.endswith(".idx")]
+    last_file = max(i for i, (call, path) in enumerate(calls) if call == "write" and path.startswith(stored))
     tail = [entry for entry in calls[last_file:] if entry[0] in ("syncfs", "fdatasync", "write")
-            and entry[1] != "failed.jsonl.new" and not entry[1].startswith("file")]
+            and entry[1] != "failed.jsonl.new" and not entry[1].startswith(stored)]
     syncs = [entry for entry in tail if entry[0] != "write"]
     assert ("syncfs", "out") in syncs, tail
     after_syncfs = tail[tail.index(("syncfs", "out")):]

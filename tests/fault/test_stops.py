@@ -3,21 +3,31 @@ import os
 import signal
 import time
 
+import pytest
+
 from catalogue import Origin
 from command import QUIET, Running, fetch
-from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen
+from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, requests_seen, scaled
 from processes import children, comm
 
 CREDIT = 4  # batches in flight per worker
 
 
-def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
+EACH_SINK = pytest.mark.parametrize("sink", SINKS)
+
+
+def count_for(sink):
+    return FILES if sink == "files" else scaled(5000, FILES)
+
+
+@EACH_SINK
+def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
     """Row 3: only what was in flight is fetched again."""
-    batch, workers = 50, 2
-    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout"]
+    batch, workers, files = 50, 2, count_for(sink)
+    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout", *SINKS[sink]]
         stops = 0
-        for stored_at_least in (2000, 6000, 10_000):
+        for stored_at_least in (files // 10, files * 3 // 10, files // 2):
             with Running("fetch", "--progress", "none", *args, origin.url, out) as run:
                 while requests_seen(origin)["answered"] < stored_at_least:
                     time.sleep(0.02)
@@ -27,32 +37,36 @@ def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(out):
         done = fetch(origin.url, out, *args)
         seen = requests_seen(origin)
     assert done.summary["resumed"] is True
-    assert seen["requests"] - FILES <= stops * workers * CREDIT * batch
-    check_whole(out, files_of())
-    print(f"\n{stops} kills of all, {seen['requests'] - FILES} extra requests")
+    assert seen["requests"] - files <= stops * workers * CREDIT * batch
+    check_whole(out, files_of(files))
+    print(f"\n{stops} kills of all, {seen['requests'] - files} extra requests")
 
 
-def test_after_a_clean_stop_nothing_is_fetched_again(out):
+@EACH_SINK
+def test_after_a_clean_stop_nothing_is_fetched_again(sink, out):
     """Row 4."""
-    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", 4, "--connections", 16, "--layout", "fanout"]
+    files = count_for(sink)
+    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *SINKS[sink]]
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             answered = requests_seen(origin)["answered"]
             with Running("fetch", *QUIET, *args, origin.url, out) as run:
-                while requests_seen(origin)["answered"] < answered + 3000:
+                while requests_seen(origin)["answered"] < answered + files * 3 // 20:
                     time.sleep(0.02)
                 run.signal(signal_number)
                 run.ended(code=4, seconds=10)
         fetch(origin.url, out, *args)
         seen = requests_seen(origin)
-    assert (seen["requests"], seen["most"]) == (FILES, 1)
-    check_whole(out, files_of())
+    assert (seen["requests"], seen["most"]) == (files, 1)
+    check_whole(out, files_of(files))
 
 
-def test_a_stopped_worker_is_killed_and_replaced(out):
+@pytest.mark.parametrize("sink", scaled(["files"], ["files", "tar"]))
+def test_a_stopped_worker_is_killed_and_replaced(sink, out):
     """Row 14."""
     with Origin("--files", 6000, "--lag", 50, "--page-size", 500) as origin:
-        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", origin.url, out) as run:
+        with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", *SINKS[sink],
+                     origin.url, out) as run:
             while len(workers := [pid for pid in children(run.pid) if comm(pid) == "gigafetch:w01"]) == 0:
                 time.sleep(0.01)
             time.sleep(1)
