@@ -109,18 +109,18 @@ Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layo
   return files;
 }
 
-Result<std::optional<ShardReader>> PackedFiles::try_place(const Place& place,
-                                                          std::string_view path) {
+Result<std::optional<PackedFiles::Found>> PackedFiles::try_place(const Place& place,
+                                                                 std::string_view path) {
   const CountedShard& shard = shards_[place.shard].counted;
-  if (place.at.offset >= shard.end) return std::optional<ShardReader>();
+  if (place.at.offset >= shard.end) return std::optional<Found>();
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shard.name, place.at.offset, shard.end);
   if (!reader) return std::move(reader).failure();
   // What is no member there is an index that is wrong: it is not to be relied on.
-  if (!reader->skip(place.at.skip)) return std::optional<ShardReader>();
+  if (!reader->skip(place.at.skip)) return std::optional<Found>();
   Result<std::optional<TarMember>> member = reader->next();
-  if (!member || !*member || (*member)->path != path) return std::optional<ShardReader>();
-  return std::optional<ShardReader>(std::move(*reader));
+  if (!member || !*member || (*member)->path != path) return std::optional<Found>();
+  return std::optional(Found{std::move(*reader), (*member)->mtime});
 }
 
 Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint64_t begin,
@@ -199,14 +199,17 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
   std::string path;
   if (path_of_name(layout_, name, path, PathLimits::none)) return std::optional<ShardReader>();
   const uint32_t hash = index_hash(name);
+  std::optional<Found> last;
   for (size_t i = 0; i < shards_.size(); ++i) {
     for (const IndexRun& run : shards_[i].runs) {
       for (const IndexRun::Place& at : run.find(hash)) {
-        Result<std::optional<ShardReader>> found = try_place({i, at}, path);
-        if (!found || *found) return found;
+        Result<std::optional<Found>> found = try_place({i, at}, path);
+        if (!found) return std::move(found).failure();
+        if (*found && (!last || (*found)->mtime >= last->mtime)) last.emplace(std::move(**found));
       }
     }
   }
+  if (last) return std::optional<ShardReader>(std::move(last->reader));
   // Where one shard is damaged, another may still have it.
   Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
   for (size_t i = 0; i < shards_.size(); ++i) {

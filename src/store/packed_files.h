@@ -46,7 +46,9 @@ class PackedFiles final : public StoredBodies {
                    const std::function<void()>& on_read) override;
   const std::string& path() const override { return path_; }
 
-  // A reader that stands at the body of the name's member; nullopt when there is none.
+  // A reader that stands at the body of the name's member; nullopt when there is none. Of several
+  // (the listing has changed, and the name was fetched again) it is the one stored last, as far as
+  // the indexes go.
   Result<std::optional<ShardReader>> find(std::string_view name);
 
  private:
@@ -64,7 +66,13 @@ class PackedFiles final : public StoredBodies {
   };
 
   PackedFiles(int output_fd, Layout layout);
-  Result<std::optional<ShardReader>> try_place(const Place& place, std::string_view path);
+  // A reader that stands at a member's body, and when that was stored.
+  struct Found {
+    ShardReader reader;
+    uint64_t mtime = 0;
+  };
+
+  Result<std::optional<Found>> try_place(const Place& place, std::string_view path);
   Result<std::optional<ShardReader>> look_through(size_t shard, uint64_t begin, uint64_t end,
                                                   std::string_view path);
   static const std::vector<Gap>& gaps_of(Shard& shard);

@@ -157,6 +157,7 @@ TarParse parse_tar_header(std::string_view bytes, TarMember& member) {
     if (!size || !checksum || *checksum != sum) return TarParse::broken;
     member.header_bytes += kTarBlock;
     if (block[kType] == kRegular) {
+      member.mtime = take_octal(block.substr(kMtime, kOctalDigits)).value_or(0);
       std::string_view name = block.substr(kName, kNameBytes);
       name = name.substr(0, name.find('\0'));
       if (extended) {

@@ -50,6 +50,7 @@ class TarHeaders {
 struct TarMember {
   std::string path;
   uint64_t size = 0;        // of the body
+  uint64_t mtime = 0;       // seconds since 1970
   size_t header_bytes = 0;  // before the body, extended header and all
 };
 
