@@ -28,7 +28,7 @@ struct Settings {
   store::Layout layout = store::Layout::tree;
   bool pack = false;  // into shards (--sink tar)
   uint64_t shard_size = uint64_t{1} << 30;
-  int zstd_level = 0;  // of the shards; 0: not compressed
+  int zstd_level = 0;       // of the shards; 0: not compressed
   bool sync_files = false;  // --durability file
 
   uint32_t connections = 64;
