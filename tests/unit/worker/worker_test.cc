@@ -524,7 +524,7 @@ TEST_CASE(
   WorkerProcess worker(Mode::store, 2, 0, pack);
   REQUIRE(worker.greeted());
   worker.send_batch(1, {"a", "b", "c", "d", "e"});
-  const std::string large(100'000, 'l');
+  const std::string large(600'000, 'l');  // too large to be gathered
   for (int i = 0; i < 3; ++i) {
     worker.origin.take_request();
     worker.origin.answer(large);
@@ -538,7 +538,7 @@ TEST_CASE(
   CHECK_FALSE(outcome->last);
   CHECK(outcome->keeps_credit);
   CHECK(outcome->stored == Ranges{{0, 4}});
-  const uint64_t end = 3 * 512 + 100'352;
+  const uint64_t end = 3 * 512 + 600'064;
   CHECK(outcome->shards ==
         Ends{{0, 0, end, false}, {0, 1, end, false}, {0, 2, end, false}, {0, 3, end, false}});
   // It stays there: then the credit is given back, once.
