@@ -78,6 +78,14 @@ Result<uint64_t> find_extras(const supervisor::Job& job, const StoredNames& stor
       },
       [&](std::string_view path) { show_extra(path, shown); });
   if (!walked) return std::move(walked).failure();
+  // Names that were fetched again because the listing had changed, say.
+  const uint64_t distinct = difference->listed_once + difference->extra;
+  if (stored.packed() && found.names.count > distinct) {
+    print_error(
+        fmt::format("the shards hold {} files that also stand there again: of each, the one "
+                    "stored last counts",
+                    with_commas(found.names.count - distinct)));
+  }
   return difference->extra + found.strangers;
 }
 
@@ -219,6 +227,8 @@ Result<Summary> verify(const VerifyOptions& options) {
     return summary;
   }
   const Figures& figures = report.figures;
+  // Before anything is listed in this process, which must not fork afterwards.
+  compare_contents(job, *image, options, report);
   summary.extra = 0;
   if (!*whole) {
     const OwnWork counted(report);
@@ -226,7 +236,6 @@ Result<Summary> verify(const VerifyOptions& options) {
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   }
-  compare_contents(job, *image, options, report);
   if (figures.failed + figures.rejected > 0) {
     print_error(fmt::format("{} listed names are not stored as they should be; '{}/{}' names them",
                             with_commas(figures.failed + figures.rejected),
