@@ -15,6 +15,9 @@
 namespace gigafetch::store {
 namespace {
 
+// Members of gaps whose places are kept.
+constexpr size_t kMaxGapMembers = 1'000'000;
+
 // A file's bytes in memory, as the kernel pages them in.
 class MappedFile {
  public:
@@ -202,7 +205,7 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
   std::optional<Found> last;
   for (size_t i = 0; i < shards_.size(); ++i) {
     for (const IndexRun& run : shards_[i].runs) {
-      for (const IndexRun::Place& at : run.find(hash)) {
+      for (const MemberPlace& at : run.find(hash)) {
         Result<std::optional<Found>> found = try_place({i, at}, path);
         if (!found) return std::move(found).failure();
         if (*found && (!last || (*found)->mtime >= last->mtime)) last.emplace(std::move(**found));
@@ -213,8 +216,8 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
   // Where one shard is damaged, another may still have it.
   Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
   for (size_t i = 0; i < shards_.size(); ++i) {
-    for (const Gap& gap : gaps_of(shards_[i])) {
-      Result<std::optional<ShardReader>> found = look_through(i, gap.begin, gap.end, path);
+    for (Gap& gap : gaps_of(shards_[i])) {
+      Result<std::optional<ShardReader>> found = look_in(i, gap, name, path);
       if (found && *found) return found;
       if (!found && none) none = std::move(found).failure();
     }
@@ -222,17 +225,62 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
   return none;
 }
 
+Result<std::optional<ShardReader>> PackedFiles::look_in(size_t shard, Gap& gap,
+                                                        std::string_view name,
+                                                        std::string_view path) {
+  if (gap.state == Gap::State::unread) read_gap(shard, gap);
+  if (gap.state == Gap::State::too_many) return look_through(shard, gap.begin, gap.end, path);
+  const uint32_t hash = index_hash(name);
+  auto member =
+      std::lower_bound(gap.members.begin(), gap.members.end(), hash,
+                       [](const auto& each, uint32_t wanted) { return each.first < wanted; });
+  for (; member != gap.members.end() && member->first == hash; ++member) {
+    Result<std::optional<Found>> found = try_place({shard, member->second}, path);
+    if (!found) return std::move(found).failure();
+    if (*found) return std::optional<ShardReader>(std::move((*found)->reader));
+  }
+  if (!gap.damage) return gap.damage.failure();
+  return std::optional<ShardReader>();
+}
+
+void PackedFiles::read_gap(size_t shard, Gap& gap) {
+  const auto tell = [&](ShardReader& reader, const TarMember& member) {
+    const std::optional<std::string> name = name_of_path(layout_, member.path, PathLimits::none);
+    if (name) gap.members.emplace_back(index_hash(*name), reader.place());
+  };
+  gap.state = Gap::State::read;
+  Result<ShardReader> reader =
+      ShardReader::open(output_fd_, shards_[shard].counted.name, gap.begin, gap.end);
+  if (!reader) {
+    gap.damage = std::move(reader).failure();
+    return;
+  }
+  for (;;) {
+    Result<std::optional<TarMember>> member = reader->next();
+    if (!member) gap.damage = std::move(member).failure();
+    if (!member || !*member) break;
+    tell(*reader, **member);
+    if (gap_members_ + gap.members.size() <= kMaxGapMembers) continue;
+    gap.state = Gap::State::too_many;
+    gap.members = {};
+    return;
+  }
+  gap_members_ += gap.members.size();
+  std::stable_sort(gap.members.begin(), gap.members.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+}
+
 // What no good run covers.
-const std::vector<PackedFiles::Gap>& PackedFiles::gaps_of(Shard& shard) {
+std::vector<PackedFiles::Gap>& PackedFiles::gaps_of(Shard& shard) {
   if (shard.gaps) return *shard.gaps;
   std::vector<Gap>& gaps = shard.gaps.emplace();
   uint64_t next = 0;
   for (const IndexRun& run : shard.runs) {
     if (run.begin() < next || run.end() > shard.counted.end || !run.intact()) continue;
-    if (next < run.begin()) gaps.push_back({next, run.begin()});
+    if (next < run.begin()) gaps.push_back(Gap{next, run.begin()});
     next = run.end();
   }
-  if (next < shard.counted.end) gaps.push_back({next, shard.counted.end});
+  if (next < shard.counted.end) gaps.push_back(Gap{next, shard.counted.end});
   return gaps;
 }
 

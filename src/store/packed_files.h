@@ -2,7 +2,8 @@
 //
 // The indexes say where a name may stand; the member that stands there says whether it does. What
 // no index covers (the last files of a process that died), or one that is damaged does, is read
-// through.
+// once, and where its members stand is kept; when that is over a million, it is read anew for each
+// name.
 #pragma once
 
 #include <cstdint>
@@ -54,15 +55,19 @@ class PackedFiles final : public StoredBodies {
  private:
   class Reader;
   struct Shard;
-  // Where a member is said to be, and where one of the name is.
+  // Where a member is said to be.
   struct Place {
     size_t shard = 0;
-    IndexRun::Place at;
+    MemberPlace at;
   };
-
+  // Bytes of a shard that no good run of its index covers.
   struct Gap {
     uint64_t begin = 0;
     uint64_t end = 0;
+    // Once it has been read: its members by the hash of their name, and whether they are all there.
+    enum class State : uint8_t { unread, read, too_many } state = State::unread;
+    std::vector<std::pair<uint32_t, MemberPlace>> members = {};
+    Result<void> damage = {};  // behind which there may be more
   };
 
   PackedFiles(int output_fd, Layout layout);
@@ -75,12 +80,16 @@ class PackedFiles final : public StoredBodies {
   Result<std::optional<Found>> try_place(const Place& place, std::string_view path);
   Result<std::optional<ShardReader>> look_through(size_t shard, uint64_t begin, uint64_t end,
                                                   std::string_view path);
-  static const std::vector<Gap>& gaps_of(Shard& shard);
+  static std::vector<Gap>& gaps_of(Shard& shard);
+  Result<std::optional<ShardReader>> look_in(size_t shard, Gap& gap, std::string_view name,
+                                             std::string_view path);
+  void read_gap(size_t shard, Gap& gap);
 
   int output_fd_;
   Layout layout_;
   std::vector<Shard> shards_;
-  std::string path_;  // of the last name mapped
+  size_t gap_members_ = 0;  // in all gaps
+  std::string path_;        // of the last name mapped
 };
 
 }  // namespace gigafetch::store

@@ -126,7 +126,7 @@ IndexEntry IndexRun::entry(size_t at) const {
   return {get_le<uint32_t>(pair), get_le<uint32_t>(pair + 4)};
 }
 
-std::vector<IndexRun::Place> IndexRun::find(uint32_t hash) const {
+std::vector<MemberPlace> IndexRun::find(uint32_t hash) const {
   size_t low = 0, high = entries_.size() / kPairBytes;
   while (low < high) {
     const size_t middle = low + (high - low) / 2;
@@ -136,17 +136,17 @@ std::vector<IndexRun::Place> IndexRun::find(uint32_t hash) const {
       high = middle;
     }
   }
-  std::vector<Place> places;
+  std::vector<MemberPlace> places;
   for (; low < entries_.size() / kPairBytes && entry(low).hash == hash; ++low)
     places.push_back(place_of(entry(low).block));
   return places;
 }
 
-IndexRun::Place IndexRun::place_of(uint32_t block) const {
+MemberPlace IndexRun::place_of(uint32_t block) const {
   if (frames_.empty()) return {begin_ + uint64_t{block} * kTarBlock, 0};
   const auto frame = [&](size_t at) {
     const char* const pair = frames_.data() + at * kPairBytes;
-    return Place{get_le<uint32_t>(pair + 4), get_le<uint32_t>(pair)};
+    return MemberPlace{get_le<uint32_t>(pair + 4), get_le<uint32_t>(pair)};
   };
   // The last frame that begins at or before the block.
   size_t low = 0, high = frames_.size() / kPairBytes;
@@ -154,7 +154,7 @@ IndexRun::Place IndexRun::place_of(uint32_t block) const {
     const size_t middle = low + (high - low) / 2;
     (frame(middle).skip <= block ? low : high) = middle;
   }
-  const Place found = frame(low);
+  const MemberPlace found = frame(low);
   return {begin_ + found.offset, (block - std::min<uint64_t>(block, found.skip)) * kTarBlock};
 }
 

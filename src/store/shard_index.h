@@ -69,6 +69,13 @@ class IndexWriter {
   uint64_t blocks_ = 0;  // in the run so far
 };
 
+// Where a member stands, or may: read the shard from `offset` on, and leave out `skip` bytes of the
+// archive that comes.
+struct MemberPlace {
+  uint64_t offset = 0;
+  uint64_t skip = 0;
+};
+
 // One run as read back. Views into the index's bytes.
 class IndexRun {
  public:
@@ -80,18 +87,12 @@ class IndexRun {
   // Whether its bytes are those that were written. Reads them all.
   bool intact() const;
 
-  // Where a member may stand: read the shard from `offset` and leave out `skip` bytes of what
-  // comes.
-  struct Place {
-    uint64_t offset = 0;
-    uint64_t skip = 0;
-  };
   // Places of members whose name has this hash, in the order in which they were written.
-  std::vector<Place> find(uint32_t hash) const;
+  std::vector<MemberPlace> find(uint32_t hash) const;
 
  private:
   IndexEntry entry(size_t at) const;
-  Place place_of(uint32_t block) const;
+  MemberPlace place_of(uint32_t block) const;
 
   std::string_view run_;  // whole
   std::string_view entries_;

@@ -19,6 +19,7 @@ constexpr size_t kBufferBytes = 1024 * 1024;
 ShardReader::ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t end)
     : name_(name),
       fd_(std::move(fd)),
+      first_(begin),
       at_(begin),
       last_(end),
       read_bytes_(kFirstRead),
@@ -67,6 +68,9 @@ Result<size_t> ShardReader::decompress(char* to, size_t room) {
       if (*got == 0 && in_frame_) return broken("it ends inside a frame");
       if (*got == 0) return size_t{0};
     }
+    if (!in_frame_) {
+      frames_.push_back({at_ - (packed_end_ - packed_begin_), produced_ + out.pos});
+    }
     ZSTD_inBuffer in{packed_.get(), packed_end_, packed_begin_};
     const size_t left = ZSTD_decompressStream(decompressor_.get(), &out, &in);
     packed_begin_ = in.pos;
@@ -87,6 +91,7 @@ Result<bool> ShardReader::fill() {
   Result<size_t> got = decompressor_ ? decompress(to, room) : read(to, room);
   if (!got) return std::move(got).failure();
   end_ += *got;
+  produced_ += *got;
   return *got > 0;
 }
 
@@ -104,6 +109,17 @@ Result<void> ShardReader::skip(uint64_t bytes) {
   return {};
 }
 
+void ShardReader::note_place() {
+  const uint64_t position = produced_ - (end_ - begin_);
+  if (decompressor_ == nullptr) {
+    place_ = {first_ + position, 0};
+    return;
+  }
+  while (frames_.size() > 1 && frames_[1].position <= position)
+    frames_.pop_front();
+  place_ = {frames_.front().offset, position - frames_.front().position};
+}
+
 Result<std::optional<TarMember>> ShardReader::next() {
   for (const uint64_t left : {body_left_, uint64_t{padding_}})
     if (Result<void> skipped = skip(left); !skipped) return std::move(skipped).failure();
@@ -112,6 +128,7 @@ Result<std::optional<TarMember>> ShardReader::next() {
   for (;;) {
     switch (parse_tar_header(view(), member)) {
       case TarParse::member:
+        note_place();
         begin_ += member.header_bytes;
         body_left_ = member.size;
         padding_ = tar_padding(member.size);

@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "store/shard_index.h"
 #include "store/shard_name.h"
 #include "store/tar_format.h"
 
@@ -29,6 +31,8 @@ class ShardReader {
   // The next member, whatever is left of the last one; nullopt behind the last one of all. Fails
   // (malformed, with the place) when the bytes are no archive.
   Result<std::optional<TarMember>> next();
+  // Where the last member's header stands, for another reader.
+  MemberPlace place() const { return place_; }
   // The next piece of the member's body; empty at its end. Valid until the next call.
   Result<std::string_view> body();
 
@@ -42,6 +46,7 @@ class ShardReader {
   ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t end);
   Error broken(std::string_view how) const;
   std::string_view view() const { return {buffer_.get() + begin_, end_ - begin_}; }
+  void note_place();
   // Makes more of the archive available; false at its end.
   Result<bool> fill();
   Result<size_t> read(char* to, size_t room);
@@ -49,13 +54,21 @@ class ShardReader {
 
   ShardName name_;
   UniqueFd fd_;
-  uint64_t at_;    // in the file, of what is read next
-  uint64_t last_;  // where to stop
+  uint64_t first_;  // where the reading began
+  uint64_t at_;     // in the file, of what is read next
+  uint64_t last_;   // where to stop
   std::unique_ptr<ZSTD_DCtx, Free> decompressor_;
   size_t read_bytes_;               // to be asked for at once: little at first, for one small file
   std::unique_ptr<char[]> packed_;  // read, and not yet decompressed
   size_t packed_begin_ = 0, packed_end_ = 0;
   bool in_frame_ = false;
+  struct Frame {
+    uint64_t offset = 0;    // in the file
+    uint64_t position = 0;  // of its first byte, in the archive
+  };
+  std::deque<Frame> frames_;  // from the one that is being read on
+  uint64_t produced_ = 0;     // bytes of the archive that were made available
+  MemberPlace place_;
   std::unique_ptr<char[]> buffer_;  // of the archive
   size_t begin_ = 0, end_ = 0;
   uint64_t body_left_ = 0;

@@ -51,7 +51,7 @@ std::vector<IndexRun> runs_of(std::string_view bytes) {
 
 Places places(const IndexRun& run, uint32_t hash) {
   Places found;
-  for (const IndexRun::Place& place : run.find(hash))
+  for (const MemberPlace& place : run.find(hash))
     found.emplace_back(place.offset, place.skip);
   return found;
 }
