@@ -14,6 +14,7 @@
 #include "coordinator/books.h"
 #include "coordinator/failing_answers.h"
 #include "coordinator/group_commit.h"
+#include "coordinator/handout.h"
 #include "coordinator/known_pages.h"
 #include "coordinator/lister.h"
 #include "coordinator/origin_watch.h"
@@ -80,12 +81,6 @@ class Coordinator final : private Lister::Client,
   }
 
  private:
-  // What a worker holds while names are handed out.
-  struct Load {
-    WorkerLink* link;
-    size_t leases;
-  };
-
   static Plan::Limits plan_limits(const Settings& settings) {
     Plan::Limits limits;
     limits.workers = settings.workers;
@@ -517,34 +512,8 @@ class Coordinator final : private Lister::Client,
     check_finished();
   }
 
-  // Who holds least gets the next names, but not those that it gave up waiting for itself.
-  Load* next_worker() {
-    Load* least = nullptr;
-    for (Load& load : loads_) {
-      if (loads_.size() > 1 && plan_.next_is_from(load.link->holder())) continue;
-      if (least == nullptr || load.leases < least->leases) least = &load;
-    }
-    return least;
-  }
-
-  void hand_out() {
-    loads_.clear();
-    for (WorkerLink* link : workforce_.links())
-      loads_.push_back({link, plan_.leases_of(link->holder())});
-    while (plan_.has_queued()) {
-      Load* const load = next_worker();
-      if (load == nullptr) break;
-      const std::optional<wire::BatchView> batch = plan_.next(load->link->holder());
-      if (!batch) break;
-      load->link->queue(*batch);
-      ++load->leases;
-    }
-    for (const Load& load : loads_)
-      load.link->flush();
-  }
-
   void dispatch() {
-    if (!draining_ && !finished_ && !holding_ && plan_.has_queued()) hand_out();
+    if (!draining_ && !finished_ && !holding_ && plan_.has_queued()) handout_.run();
     update_wait_meter();
     if (wants_page() && !draining_ && !finished_) lister_.want_more();
   }
@@ -552,11 +521,7 @@ class Coordinator final : private Lister::Client,
   void update_wait_meter() {
     uint32_t waiting = 0;
     if (!plan_.listing_ended() && !plan_.has_queued() && !finished_) {
-      const std::vector<WorkerLink*>& links = workforce_.links();
-      const auto busy = std::count_if(links.begin(), links.end(), [&](const WorkerLink* link) {
-        return plan_.leases_of(link->holder()) > 0;
-      });
-      waiting = settings_.workers - std::min(settings_.workers, static_cast<uint32_t>(busy));
+      waiting = settings_.workers - std::min(settings_.workers, handout_.busy());
     }
     wait_meter_.update(waiting, loop_.now());
   }
@@ -568,7 +533,6 @@ class Coordinator final : private Lister::Client,
   std::unique_ptr<Books> books_;
   std::optional<GroupCommit> commit_;  // not in a verify
   Plan plan_;
-  std::vector<Load> loads_;
   PageIntake intake_;
   KnownPages known_;
   FailingAnswers failing_;
@@ -588,6 +552,7 @@ class Coordinator final : private Lister::Client,
   net::Stream control_;
   wire::FrameReader control_reader_;
   Workforce workforce_;
+  Handout handout_{plan_, workforce_};
   Pacer pacer_;
   Lister lister_;
   OriginWatch watch_;
