@@ -11,17 +11,19 @@ namespace gigafetch::worker {
 // A broken pipeline is retried without one: any doubt drops the depth to 1, and it doubles again
 // each time enough pipelines that were deep enough have been answered whole and in order. A depth
 // that the origin has borne once may break by chance. One that it never has, and that broke twice
-// as it was tried, is not tried again.
+// as it was tried, is left alone for long: it may have been chance after all, but each try can cost
+// a file an attempt.
 class Depth {
  public:
   // `start` of them at first, never more than `most`.
-  Depth(uint32_t start, uint32_t most) : most_(most), depth_(std::min(start, most)) {}
+  Depth(uint32_t start, uint32_t most) : top_(most), most_(most), depth_(std::min(start, most)) {}
 
   uint32_t now() const { return depth_; }
 
   // So many requests that were in flight at once have all been answered.
   void on_answered(uint32_t pipelined) {
     if (2 * uint64_t{pipelined} <= depth_) return;  // it shows nothing about this depth
+    if (most_ < top_) wait_to_try_again(pipelined);
     clean_ += std::min(pipelined, kMostCounted);
     if (clean_ < kCleanToDouble) return;
     clean_ = 0;
@@ -34,7 +36,10 @@ class Depth {
   // The order of answers was lost, or the connection ended, with up to so many in flight.
   void on_doubt(uint32_t pipelined) {
     const bool untried = depth_ > borne_ && pipelined > borne_;
-    if (untried && ++breaks_ == kBreaksToStop) most_ = borne_;
+    if (untried && ++breaks_ == kBreaksToStop) {
+      most_ = borne_;
+      waited_ = 0;
+    }
     depth_ = 1;
     clean_ = 0;
   }
@@ -44,11 +49,26 @@ class Depth {
   // Of one pipeline: it takes several to show that the origin bears them.
   static constexpr uint32_t kMostCounted = 16;
   static constexpr uint32_t kBreaksToStop = 2;
-  uint32_t most_;
+  // Answers until a depth that broke is tried once more, at first, and how that grows.
+  static constexpr uint64_t kFirstPatience = 10'000;
+  static constexpr uint64_t kPatienceFactor = 8;
+
+  void wait_to_try_again(uint32_t answers) {
+    waited_ += answers;
+    if (waited_ < patience_) return;
+    patience_ *= kPatienceFactor;
+    most_ = top_;
+    breaks_ = kBreaksToStop - 1;
+  }
+
+  uint32_t top_;
+  uint32_t most_;  // top_, or less for a while
   uint32_t depth_;
   uint32_t clean_ = 0;
   uint32_t borne_ = 1;   // the deepest that has been answered whole
   uint32_t breaks_ = 0;  // of deeper ones, since that was found
+  uint64_t waited_ = 0;  // answers since the last of them
+  uint64_t patience_ = kFirstPatience;
 };
 
 // RequestLimit: after how many requests the origin closes a connection (nginx: keepalive_requests).

@@ -17,9 +17,9 @@ void respond(Depth& depth, uint32_t responses) {
   }
 }
 
-// The depth it rises to, and stays at.
+// The depth it rises to, and stays at for a while.
 uint32_t top_of(Depth& depth) {
-  respond(depth, 100'000);
+  respond(depth, 5'000);
   return depth.now();
 }
 
@@ -96,7 +96,28 @@ TEST_CASE("a deep pipeline alone shows little, however many were in it") {
   CHECK(depth.now() == 64);
 }
 
-TEST_CASE("a depth that broke twice as it was tried is not tried again") {
+TEST_CASE("a depth that broke twice is tried again after long, and after ever longer") {
+  Depth depth(1, 64);
+  break_at(depth, 16);
+  break_at(depth, 16);
+  uint64_t last = 0;
+  for (int tries = 0; tries < 4; ++tries) {
+    uint64_t answers = 0;
+    for (; depth.now() < 16; answers += depth.now())
+      depth.on_answered(depth.now());
+    CHECK(answers >= 10'000);
+    CHECK(answers > 4 * last);
+    last = answers;
+    depth.on_doubt(16);  // one break is enough this time
+  }
+  // Once it is borne, all is as if it never had broken.
+  while (depth.now() < 64)
+    depth.on_answered(depth.now());
+  depth.on_doubt(64);
+  CHECK(top_of(depth) == 64);
+}
+
+TEST_CASE("a depth that broke twice as it was tried is left alone") {
   for (const uint32_t bears : {1u, 2u, 8u, 32u}) {
     CAPTURE(bears);
     Depth depth(1, 64);
