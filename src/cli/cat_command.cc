@@ -9,15 +9,12 @@
 #include "cli/summary.h"
 #include "store/ledger.h"
 #include "store/output_folder.h"
-#include "store/packed_files.h"
 #include "store/state_folder.h"
-#include "store/stored_files.h"
+#include "store/stored_bodies.h"
 #include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
 namespace {
-
-using Stored = std::unique_ptr<store::StoredBodies>;
 
 // Without the lock: a job that runs may be looked at.
 Result<store::LedgerImage> read_ledger(const CatOptions& options) {
@@ -34,18 +31,6 @@ Result<store::LedgerImage> read_ledger(const CatOptions& options) {
   if (image->has_value()) return std::move(**image);
   return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
                printable(options.out));
-}
-
-Result<Stored> open_stored(int output_fd, const store::LedgerImage& image) {
-  const store::Layout layout =
-      store::layout_of(image.identity.layout).value_or(store::Layout::tree);
-  if (image.identity.sink != "tar") {
-    return Stored(std::make_unique<store::StoredFiles>(output_fd, layout));
-  }
-  Result<store::PackedFiles> packed =
-      store::PackedFiles::open(output_fd, image.state.shards(), layout);
-  if (!packed) return std::move(packed).failure();
-  return Stored(std::make_unique<store::PackedFiles>(std::move(*packed)));
 }
 
 Result<void> print(store::StoredBodies& stored, const std::string& name) {
@@ -69,7 +54,7 @@ Result<void> cat(const CatOptions& options) {
   if (!output) return std::move(output).failure();
   Result<store::LedgerImage> image = read_ledger(options);
   if (!image) return std::move(image).failure();
-  Result<Stored> stored = open_stored(output->get(), *image);
+  Result<std::unique_ptr<store::StoredBodies>> stored = store::open_stored(output->get(), *image);
   if (!stored) return std::move(stored).failure();
   return print(**stored, options.name);
 }

@@ -273,7 +273,9 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
       ->group(group);
   app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
       ->group(group);
-  app.add_flag("--restart", fetch.restart, "Forget the ledger and begin anew")->group(group);
+  app.add_flag("--restart", fetch.restart,
+               "Forget the ledger, and remove the archives that it knows, and begin anew")
+      ->group(group);
   app.add_flag("--repair", fetch.repair,
                "Cut a damaged ledger where the damage begins; what stood behind is fetched again")
       ->group(group);

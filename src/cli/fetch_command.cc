@@ -55,7 +55,7 @@ Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& i
 
 // Shards of another job would be taken for this one's.
 Result<void> check_for_shards(int output_fd, const FetchOptions& options) {
-  if (options.sink != "tar" || options.restart) return {};
+  if (options.sink != "tar") return {};
   Result<bool> there = store::has_shards(output_fd);
   if (!there) return std::move(there).failure();
   if (!*there) return {};
@@ -101,19 +101,18 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   }
   Folders folders{std::move(output_fd).value(), std::move(state).value()};
   const bool anew = !known || !other.empty() || options.restart;
-  if (anew) {
+  // The shards of the job that is forgotten go with it, and only those.
+  const bool drops_shards =
+      options.restart && known && !of_other_folder && (*recorded)->identity.sink == "tar";
+  if (anew && !drops_shards) {
     Result<void> free = check_for_shards(folders.output_fd.get(), options);
     if (!free) return std::move(free).failure();
   }
   Result<void> ready = anew ? begin_ledger(folders.state.fd(), identity)
                             : continue_ledger(folders, **recorded, options);
+  // Not before: a ledger must not speak of shards that are gone.
+  if (ready && drops_shards) ready = store::remove_shards(folders.output_fd.get());
   if (!ready) return std::move(ready).failure();
-  if (options.restart) {
-    // Of the job that is forgotten. Not before it is: a ledger must not speak of shards that are
-    // gone.
-    Result<void> removed = store::remove_shards(folders.output_fd.get());
-    if (!removed) return std::move(removed).failure();
-  }
   folders.resumed = !anew && (*recorded)->state.next_page() > 0;
   return folders;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/escape.h"
+#include "base/name_list.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/job.h"
@@ -11,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/stored_names.h"
 #include "coordinator/list_names.h"
+#include "store/dead_letters.h"
 #include "store/ledger.h"
 #include "store/output_folder.h"
 #include "store/set_difference.h"
@@ -98,11 +100,40 @@ Result<uint64_t> count_extras(const supervisor::Job& job, const StoredNames& sto
   return find_extras(job, stored, *found);
 }
 
+// Whether `names`, with those that the ledger has as failed, are what was listed. If so, the
+// figures tell of these, and the findings name them.
+Result<bool> explained_by_failures(const supervisor::Job& job, const store::LedgerImage& image,
+                                   const store::SetHash& names, supervisor::Report& report) {
+  store::SetHash all = names;
+  uint64_t failed = 0, rejected = 0;
+  Result<store::DeadLetters> findings = store::DeadLetters::create(job.state_fd, kFindings);
+  if (!findings) return std::move(findings).failure();
+  Result<void> read = store::read_standing_failures(
+      job.state_fd, image.job_id, image.state, [&](const store::FailureEntry& entry) {
+        // Those that are too long for a batch were counted as they were listed.
+        if (entry.name.size() <= kMaxNameBytes) {
+          all.add(store::hash_of_name(entry.name));
+          ++(is_rejection(entry.failure.cause) ? rejected : failed);
+        }
+        return findings->add(entry.name, entry.failure);
+      });
+  if (!read) return std::move(read).failure();
+  Figures& figures = report.figures;
+  if (all != names_of(figures)) return false;
+  figures.stored -= failed + rejected;
+  figures.failed += failed;
+  figures.rejected += rejected;
+  report.exit = ExitStatus::failures;
+  if (Result<void> flushed = findings->flush(); !flushed) return std::move(flushed).failure();
+  return true;
+}
+
 // Shards are read from end to end, and their names all together compared with the listing's: a look
 // for each name would take far longer. True when they are the same; the figures then tell what is
 // in the shards.
-Result<bool> verify_shards(supervisor::Job& job, const StoredNames& stored,
-                           const VerifyOptions& options, supervisor::Report& report) {
+Result<bool> verify_shards(supervisor::Job& job, const store::LedgerImage& image,
+                           const StoredNames& stored, const VerifyOptions& options,
+                           supervisor::Report& report) {
   Progress reading(options.report.progress), listing(options.report.progress);
   Result<PackedSums> read =
       sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, reading);
@@ -120,7 +151,9 @@ Result<bool> verify_shards(supervisor::Job& job, const StoredNames& stored,
   report.figures.bytes = sums.bytes;
   report.figures.content_low = sums.content.low;
   report.figures.content_high = sums.content.high;
-  return read->damages.empty() && sums.strangers == 0 && sums.names == names_of(report.figures);
+  if (!read->damages.empty() || sums.strangers > 0) return false;
+  if (sums.names == names_of(report.figures)) return true;
+  return explained_by_failures(job, image, sums.names, report);
 }
 
 // The job that filled the output folder.
@@ -214,13 +247,17 @@ Result<Summary> verify(const VerifyOptions& options) {
   supervisor::Report& report = summary.report;
   Result<bool> whole = false;
   if (stored->packed() && !options.content) {
-    whole = verify_shards(job, *stored, options, report);
+    whole = verify_shards(job, *image, *stored, options, report);
     if (!whole) return std::move(whole).failure();
     if (!*whole) print_error("the shards do not hold what is listed; looking for each name");
   }
   if (!*whole) {
     Progress progress(options.report.progress);
+    const supervisor::Report before = std::move(report);
     report = supervisor::supervise(job, progress);
+    report.seconds += before.seconds;
+    report.cpu_seconds += before.cpu_seconds;
+    report.peak_rss_bytes = std::max(report.peak_rss_bytes, before.peak_rss_bytes);
   }
   if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) {
     print_error(report.text);

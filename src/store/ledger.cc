@@ -468,30 +468,38 @@ Result<void> Ledger::take_back_unsynced() {
 
 // --- failures ---
 
+Result<void> read_standing_failures(
+    int state_fd, uint64_t job_id, const LedgerState& state,
+    const std::function<Result<void>(const FailureEntry& entry)>& on_failure) {
+  const FailureSpan& span = state.failures();
+  // How many names of each open retry page have been met.
+  std::map<uint64_t, uint32_t> met;
+  Result<void> taken;
+  const auto take = [&](const FailureEntry& entry) {
+    const bool rejected = is_rejection(entry.failure.cause);
+    bool stands = rejected || entry.offset >= (is_passing(entry.failure) ? span.passing_done
+                                                                         : span.permanent_done);
+    for (const auto& [number, page] : state.open()) {
+      if (!page.retry || entry.offset < page.retry->begin || entry.offset >= page.retry->end ||
+          !is_selected(entry, *page.retry)) {
+        continue;
+      }
+      stands |= !page.settled.contains(met[number]++);
+    }
+    if (stands) taken = on_failure(entry);
+    return taken.ok();
+  };
+  Result<void> read = read_failures(state_fd, job_id, span.begin, span.end, take);
+  return read ? taken : read;
+}
+
 Result<void> Ledger::write_dead_letters(const std::string& file) const {
-  const FailureSpan& span = state().failures();
   const std::string new_file = file + ".new";
   Result<DeadLetters> letters = DeadLetters::create(state_fd_, new_file);
   if (!letters) return std::move(letters).failure();
-  // How many names of each open retry page have been met.
-  std::map<uint64_t, uint32_t> met;
-  Result<void> written;
-  Result<void> read =
-      read_failures(state_fd_, job_id(), span.begin, span.end, [&](const FailureEntry& entry) {
-        const bool rejected = is_rejection(entry.failure.cause);
-        bool stands = rejected || entry.offset >= (is_passing(entry.failure) ? span.passing_done
-                                                                             : span.permanent_done);
-        for (const auto& [number, page] : state().open()) {
-          if (!page.retry || entry.offset < page.retry->begin || entry.offset >= page.retry->end ||
-              !is_selected(entry, *page.retry)) {
-            continue;
-          }
-          stands |= !page.settled.contains(met[number]++);
-        }
-        if (stands) written = letters->add(entry.name, entry.failure);
-        return written.ok();
-      });
-  if (!read) return read;
+  Result<void> written = read_standing_failures(
+      state_fd_, job_id(), state(),
+      [&](const FailureEntry& entry) { return letters->add(entry.name, entry.failure); });
   if (!written) return written;
   if (Result<void> flushed = letters->flush(); !flushed) return flushed;
   if (::renameat(state_fd_, new_file.c_str(), state_fd_, file.c_str()) != 0) {

@@ -98,6 +98,12 @@ class SyncJob {
 Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
                              const std::function<void(const DonePage& page)>& on_page);
 
+// Calls `on_failure` for the failures that stand: those of names that are not stored, and not being
+// tried again. Bounded memory.
+Result<void> read_standing_failures(
+    int state_fd, uint64_t job_id, const LedgerState& state,
+    const std::function<Result<void>(const FailureEntry& entry)>& on_failure);
+
 class Ledger {
  public:
   // Replaces whatever is there with the ledger of a new job, and syncs it.

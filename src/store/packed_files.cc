@@ -6,17 +6,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "base/escape.h"
 #include "base/unique_fd.h"
 #include "store/content_hash.h"
-#include "store/directory_stream.h"
+#include "store/shard_folder.h"
 
 namespace gigafetch::store {
 namespace {
 
 // Members of gaps whose places are kept.
 constexpr size_t kMaxGapMembers = 1'000'000;
+constexpr uint64_t kLooksPerCall = 4096;
 
 // A file's bytes in memory, as the kernel pages them in.
 class MappedFile {
@@ -51,31 +53,28 @@ Result<uint64_t> size_of(int folder_fd, const std::string& file) {
 }  // namespace
 
 Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds& ends) {
-  const DirectoryStream folder =
-      open_stream(UniqueFd(::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
-  if (folder == nullptr) return errno_error(errno, "cannot list the output folder");
   std::vector<CountedShard> shards;
-  while (const dirent* entry = ::readdir(folder.get())) {
-    const std::optional<ShardName> name = shard_of_file(entry->d_name);
-    if (!name) continue;
-    Result<uint64_t> size = size_of(output_fd, entry->d_name);
+  std::set<ShardId> met;
+  const auto look = [&](const std::string& file, const ShardId& id,
+                        const std::optional<ShardName>& name) -> Result<void> {
+    const auto open = ends.open().find(id);
+    const bool is_open = open != ends.open().end() && open->second > 0;
+    if (!name || (!is_open && !ends.is_finished(id))) return {};
+    if (!met.insert(id).second) return two_of_one(id);
+    Result<uint64_t> size = size_of(output_fd, file);
     if (!size) return std::move(size).failure();
-    if (ends.is_finished(name->id)) {
-      shards.push_back({*name, *size});
-      continue;
-    }
-    const auto open = ends.open().find(name->id);
-    if (open == ends.open().end() || open->second == 0) continue;
-    if (*size < open->second) {
+    if (is_open && *size < open->second) {
       return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
-                   entry->d_name, *size, open->second);
+                   file, *size, open->second);
     }
-    shards.push_back({*name, open->second});
+    shards.push_back({*name, is_open ? open->second : *size});
+    return {};
+  };
+  if (Result<void> walked = for_shard_files(output_fd, look); !walked) {
+    return std::move(walked).failure();
   }
   for (const auto& [id, end] : ends.open()) {
-    const bool there = std::any_of(shards.begin(), shards.end(),
-                                   [&](const CountedShard& each) { return each.name.id == id; });
-    if (end > 0 && !there) {
+    if (end > 0 && !met.contains(id)) {
       return error(ErrorCode::malformed,
                    "the shard '{}' (or .zst) is gone, and {} bytes were stored in it",
                    file_of({id, false}), end);
@@ -126,12 +125,17 @@ Result<std::optional<PackedFiles::Found>> PackedFiles::try_place(const Place& pl
   return std::optional(Found{std::move(*reader), (*member)->mtime});
 }
 
+void PackedFiles::look_up() {
+  if (on_look_ && ++looks_ % kLooksPerCall == 0) on_look_();
+}
+
 Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint64_t begin,
                                                              uint64_t end, std::string_view path) {
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shards_[shard].counted.name, begin, end);
   if (!reader) return std::move(reader).failure();
   for (;;) {
+    look_up();
     Result<std::optional<TarMember>> member = reader->next();
     if (!member) return std::move(member).failure();
     if (!*member) return std::optional<ShardReader>();
@@ -256,6 +260,7 @@ void PackedFiles::read_gap(size_t shard, Gap& gap) {
     return;
   }
   for (;;) {
+    look_up();
     Result<std::optional<TarMember>> member = reader->next();
     if (!member) gap.damage = std::move(member).failure();
     if (!member || !*member) break;

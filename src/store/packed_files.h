@@ -47,6 +47,8 @@ class PackedFiles final : public StoredBodies {
                    const std::function<void()>& on_read) override;
   const std::string& path() const override { return path_; }
 
+  void on_look(std::function<void()> on_look) override { on_look_ = std::move(on_look); }
+
   // A reader that stands at the body of the name's member; nullopt when there is none. Of several
   // (the listing has changed, and the name was fetched again) it is the one stored last, as far as
   // the indexes go.
@@ -84,10 +86,13 @@ class PackedFiles final : public StoredBodies {
   Result<std::optional<ShardReader>> look_in(size_t shard, Gap& gap, std::string_view name,
                                              std::string_view path);
   void read_gap(size_t shard, Gap& gap);
+  void look_up();
 
   int output_fd_;
   Layout layout_;
   std::vector<Shard> shards_;
+  std::function<void()> on_look_;
+  uint64_t looks_ = 0;
   size_t gap_members_ = 0;  // in all gaps
   std::string path_;        // of the last name mapped
 };

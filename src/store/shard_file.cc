@@ -28,7 +28,11 @@ StoreStatus ShardFile::create(int output_fd, ShardId id, bool compressed,
     if (!fd && errno == ENOENT) {
       return StoreStatus::run("the output folder has been removed; put it back");
     }
-    if (!fd) return StoreStatus::of_errno(errno, "create", file);
+    if (!fd) {
+      StoreStatus status = StoreStatus::of_errno(errno, "create", file);
+      // It concerns no file of its own: without a shard none can be stored.
+      return status.kind() == StoreStatus::Kind::file ? StoreStatus::run(status.text()) : status;
+    }
     // Without an index, if need be.
     UniqueFd index_fd(::openat(output_fd, index_file_of(id).c_str(), kCreate, kMode));
     shard.reset(new ShardFile(name, std::move(fd), IndexWriter(std::move(index_fd), compressed)));

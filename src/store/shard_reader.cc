@@ -86,6 +86,7 @@ Result<bool> ShardReader::fill() {
     end_ -= begin_;
     begin_ = 0;
   }
+  drop_frames();
   char* const to = buffer_.get() + end_;
   const size_t room = kBufferBytes - end_;
   Result<size_t> got = decompressor_ ? decompress(to, room) : read(to, room);
@@ -109,15 +110,19 @@ Result<void> ShardReader::skip(uint64_t bytes) {
   return {};
 }
 
+// Frames before the one that the archive's next byte is of are of no use any more.
+void ShardReader::drop_frames() {
+  while (frames_.size() > 1 && frames_[1].position <= position())
+    frames_.pop_front();
+}
+
 void ShardReader::note_place() {
-  const uint64_t position = produced_ - (end_ - begin_);
   if (decompressor_ == nullptr) {
-    place_ = {first_ + position, 0};
+    place_ = {first_ + position(), 0};
     return;
   }
-  while (frames_.size() > 1 && frames_[1].position <= position)
-    frames_.pop_front();
-  place_ = {frames_.front().offset, position - frames_.front().position};
+  drop_frames();
+  place_ = {frames_.front().offset, position() - frames_.front().position};
 }
 
 Result<std::optional<TarMember>> ShardReader::next() {

@@ -46,6 +46,9 @@ class ShardReader {
   ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t end);
   Error broken(std::string_view how) const;
   std::string_view view() const { return {buffer_.get() + begin_, end_ - begin_}; }
+  // Of the archive's next byte, in the archive.
+  uint64_t position() const { return produced_ - (end_ - begin_); }
+  void drop_frames();
   void note_place();
   // Makes more of the archive available; false at its end.
   Result<bool> fill();

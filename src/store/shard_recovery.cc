@@ -6,34 +6,16 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <functional>
+#include <map>
 
 #include "base/io.h"
 #include "base/unique_fd.h"
-#include "store/directory_stream.h"
+#include "store/shard_folder.h"
 #include "store/tar_format.h"
 #include "store/zstd_frames.h"
 
 namespace gigafetch::store {
 namespace {
-
-// Calls `on_file` with the shard that a file of the folder is, or is the index of.
-Result<void> for_shard_files(
-    int output_fd,
-    const std::function<Result<void>(const std::string& file, const ShardId& id,
-                                     const std::optional<ShardName>& shard)>& on_file) {
-  const DirectoryStream folder =
-      open_stream(UniqueFd(::openat(output_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
-  if (folder == nullptr) return errno_error(errno, "cannot list the output folder");
-  while (const dirent* entry = ::readdir(folder.get())) {
-    const std::string file = entry->d_name;
-    const std::optional<ShardName> shard = shard_of_file(file);
-    const std::optional<ShardId> id = shard ? std::optional(shard->id) : shard_of_index_file(file);
-    if (!id) continue;
-    if (Result<void> done = on_file(file, *id, shard); !done) return done;
-  }
-  return {};
-}
 
 Result<void> remove(int output_fd, const std::string& file) {
   if (::unlinkat(output_fd, file.c_str(), 0) == 0 || errno == ENOENT) return {};
@@ -72,27 +54,36 @@ Result<ShardEnd> close_shard(int output_fd, const ShardName& name, uint64_t end,
 }  // namespace
 
 Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends, bool sync) {
+  // What there is to do is known before the first file is touched.
+  std::map<ShardId, ShardName> to_close;
+  std::vector<std::string> to_remove;
+  const auto look = [&](const std::string& file, const ShardId& id,
+                        const std::optional<ShardName>& shard) -> Result<void> {
+    if (ends.is_finished(id)) return {};
+    const auto open = ends.open().find(id);
+    if (open == ends.open().end() || open->second == 0) {
+      to_remove.push_back(file);
+    } else if (shard && !to_close.emplace(id, *shard).second) {
+      return two_of_one(id);
+    }
+    return {};
+  };
+  if (Result<void> walked = for_shard_files(output_fd, look); !walked) {
+    return std::move(walked).failure();
+  }
+  for (const std::string& file : to_remove) {
+    if (Result<void> removed = remove(output_fd, file); !removed) {
+      return std::move(removed).failure();
+    }
+  }
   std::vector<ShardEnd> finished;
-  Result<void> walked = for_shard_files(output_fd,
-                                        [&](const std::string& file, const ShardId& id,
-                                            const std::optional<ShardName>& shard) -> Result<void> {
-                                          if (ends.is_finished(id)) return {};
-                                          const auto open = ends.open().find(id);
-                                          if (open == ends.open().end() || open->second == 0)
-                                            return remove(output_fd, file);
-                                          if (!shard) return {};
-                                          Result<ShardEnd> closed =
-                                              close_shard(output_fd, *shard, open->second, sync);
-                                          if (!closed) return std::move(closed).failure();
-                                          finished.push_back(*closed);
-                                          return {};
-                                        });
-  if (!walked) return std::move(walked).failure();
+  for (const auto& [id, name] : to_close) {
+    Result<ShardEnd> closed = close_shard(output_fd, name, ends.open().at(id), sync);
+    if (!closed) return std::move(closed).failure();
+    finished.push_back(*closed);
+  }
   for (const auto& [id, end] : ends.open()) {
-    const bool there = std::any_of(finished.begin(), finished.end(), [&](const ShardEnd& each) {
-      return ShardId{each.worker, each.number} == id;
-    });
-    if (end > 0 && !there) {
+    if (end > 0 && !to_close.contains(id)) {
       return error(ErrorCode::malformed,
                    "the shard '{}' (or .zst) is gone, and {} bytes were stored in it; put it back, "
                    "or use --restart to fetch everything again",

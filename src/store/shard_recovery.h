@@ -14,9 +14,9 @@ namespace gigafetch::store {
 // writing to a shard meanwhile. Done again, after a death in the middle of it, it comes to the
 // same.
 //
-// `sync`: fdatasync each, for the ledger will say that it is finished, and nobody syncs the file
-// system. Fails (malformed) when an open shard is gone or shorter than its end: files that were
-// stored are lost.
+// `sync`: fdatasync each before it is called finished, as its appends were (--durability file).
+// Fails (malformed) when an open shard is gone or shorter than its end: files that were stored are
+// lost; or (exists) when it is there twice, compressed and not.
 Result<std::vector<ShardEnd>> close_shards(int output_fd, const ShardEnds& ends, bool sync);
 
 // Whether a shard, or an index of one, is in the folder.

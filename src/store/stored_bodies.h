@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "store/set_hash.h"
 #include "store/status.h"
 
@@ -34,6 +35,9 @@ class StoredBodies {
   // such file (missing), or something else stands in its place.
   virtual StoreStatus open(std::string_view name, std::unique_ptr<BodyReader>& reader) = 0;
 
+  // `on_look` is called now and then while a file is looked for, where that can take long.
+  virtual void on_look(std::function<void()>) {}
+
   // Reads the file: its size and its content_hash. `on_read` is called now and then meanwhile: it
   // may take long.
   virtual StoreStatus hash(std::string_view name, uint64_t& bytes, Hash128& content,
@@ -42,5 +46,11 @@ class StoredBodies {
   // What the last name given is stored as.
   virtual const std::string& path() const = 0;
 };
+
+struct LedgerImage;
+
+// What the job of this ledger has stored in the folder, which is borrowed and must stay open. Fails
+// when shards are not there as the ledger says.
+Result<std::unique_ptr<StoredBodies>> open_stored(int output_fd, const LedgerImage& image);
 
 }  // namespace gigafetch::store

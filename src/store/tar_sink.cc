@@ -11,6 +11,7 @@ namespace {
 // A lot with so much in it is committed before its batch is done; and so is any, while all of them
 // hold so much together.
 constexpr size_t kLotBytes = 2 * 1024 * 1024;
+constexpr size_t kWorthCommitting = 64 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
 constexpr size_t kLotStreams = 4;
@@ -76,6 +77,7 @@ class TarSink::Writer final : public BodyWriter {
 
   StoreStatus start_stream() {
     if (StoreStatus status = sink_.take_stream(stream_); !status.ok()) return status;
+    sink_.update_time();
     begin_ = stream_->shard->size();
     stream_->entry_hash = index_hash(name_);
     stream_->entry_begin = begin_;
@@ -164,6 +166,7 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
     lot.members = std::move(spare_.back());
     spare_.pop_back();
   }
+  if (lot.members.empty()) update_time();
   const size_t before = lot.members.size();
   lot.entries.push_back({index_hash(name), static_cast<uint32_t>(before / kTarBlock)});
   headers_.append(lot.members, path_, body.size());
@@ -198,8 +201,9 @@ StoreStatus TarSink::take_stream(Stream*& stream) {
 }
 
 bool TarSink::wants_commit(const Lot& lot) const {
-  const bool full = lot.members.size() >= kLotBytes || gathered_ >= kAllLotsBytes;
-  return (full && !lot.members.empty()) || lot.streamed.size() >= kLotStreams;
+  const bool full = lot.members.size() >= kLotBytes ||
+                    (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
+  return full || lot.streamed.size() >= kLotStreams;
 }
 
 std::string_view TarSink::packed(std::string_view bytes) {
@@ -207,7 +211,6 @@ std::string_view TarSink::packed(std::string_view bytes) {
 }
 
 StoreStatus TarSink::commit(Lot& lot) {
-  update_time();
   StoreStatus status = append_to_main(lot);
   for (const ShardEnd& streamed : std::exchange(lot.streamed, {})) {
     if (status.ok()) status = commit_stream(lot, streamed);

@@ -49,6 +49,8 @@ class Fetcher final : private FetchConnection::Owner {
   // Sends nothing new; calls on_drained when what is in flight has settled. Names not sent stay
   // unsettled.
   void drain();
+  // Sends nothing more and calls nobody; what is in flight is read and dropped.
+  void halt() { state_ = State::stopped; }
   // Ends every connection. What was in flight stays unsettled; half-stored files are removed.
   void abandon();
 

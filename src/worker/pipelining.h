@@ -30,6 +30,7 @@ class Depth {
     if (depth_ > borne_) {
       borne_ = depth_;
       breaks_ = 0;
+      patience_ = kFirstPatience;
     }
     depth_ = std::min(depth_ * 2, most_);
   }

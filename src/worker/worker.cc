@@ -16,7 +16,6 @@
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
 #include "store/ledger.h"
-#include "store/packed_files.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -46,10 +45,7 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
   Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
-  Result<store::PackedFiles> packed =
-      store::PackedFiles::open(place.output_fd, (*image)->state.shards(), settings.layout);
-  if (!packed) return std::move(packed).failure();
-  return Stored(std::make_unique<store::PackedFiles>(std::move(*packed)));
+  return store::open_stored(place.output_fd, **image);
 }
 
 // Takes `stored` where it compares with it.
@@ -88,6 +84,11 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
         pulse_timer_(loop_, [this] { send_pulse(); }),
         pushback_timer_(loop_, [this] { send_pulse(); }),
         straggler_timer_(loop_, [this] { tell_parts(); }) {}
+
+  // Looking for a file in `stored` must not be taken for silence either.
+  void watch(store::StoredBodies& stored) {
+    stored.on_look([this] { stay_heard(); });
+  }
 
   int run() {
     Result<UniqueFd> socket = connect_in_folder(place_.state_fd, "socket");
@@ -213,6 +214,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
+    if (broken_) return;
     Batch& batch = *task.batch;
     batch.settle_stored(task.index, bytes, content);
     if (batch.all_settled()) return report(batch);
@@ -224,6 +226,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_failed(const Task& task, FileFailure failure) override {
+    if (broken_) return;
     Batch& batch = *task.batch;
     log_debug("'{}' failed: {}", printable(task.name()), failure.text);
     batch.settle_failed(task.index, std::move(failure));
@@ -231,6 +234,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   }
 
   void on_released(const Task& task) override {
+    if (broken_) return;
     Batch& batch = *task.batch;
     log_debug("'{}' is handed back: the origin keeps it waiting", printable(task.name()));
     batch.release(task.index);
@@ -253,6 +257,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void end_broken(std::string_view text, const Batch* failed) {
     if (broken_) return;
     broken_ = true;
+    fetcher_.halt();
     for (const auto& each : batches_) {
       Batch& batch = each->batch;
       const bool committed = &batch != failed && sink_->commit(batch.lot()).ok();
@@ -379,8 +384,10 @@ int run_worker(const Settings& settings, const Place& place) {
     }
     stored = std::move(opened).value();
   }
+  store::StoredBodies* const watched = stored.get();
   std::unique_ptr<store::Sink> sink = make_sink(settings, place, stored);
   Worker worker(settings, place, std::move(dialect).value(), std::move(sink), std::move(stored));
+  if (watched != nullptr) worker.watch(*watched);
   return worker.run();
 }
 

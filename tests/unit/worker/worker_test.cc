@@ -591,7 +591,8 @@ TEST_CASE("a worker checks, and compares, what is in shards as far as the ledger
     REQUIRE(sink.put(lot, "a", "1").ok());
     REQUIRE(sink.put(lot, "../b", "22").ok());
     REQUIRE(sink.commit(lot).ok());
-    Result<store::Ledger> ledger = store::Ledger::create(folders.state.fd(), {});
+    Result<store::Ledger> ledger =
+        store::Ledger::create(folders.state.fd(), {"url", "marker", "tar", "tree", {}, {}});
     REQUIRE(ledger.ok());
     ledger->add_shard(lot.committed.at(0));
     REQUIRE(ledger->flush().ok());
