@@ -53,9 +53,9 @@ def test_a_depth_that_breaks_is_found_out_and_left(breaking, depth, out):
                         "--layout", "flat").summary
     assert summary["failed"] == 0
     assert stored_files(out) == files
-    # Each depth too many is tried twice, by every connection at most.
-    tries = 2 if depth == "auto" else 3
-    assert len(server.breaks) <= tries * CONNECTIONS
+    # Each depth too many is tried twice, by every connection at most; or a time or two more, where connections that
+    # broke together are told of apart. Without a memory it would be some 70 times.
+    assert len(server.breaks) <= 6 * CONNECTIONS
     assert max(server.depths[len(server.depths) // 2:]) == 4
     assert server.breaks[-1] < len(server.depths) // 2
     assert summary["requests"] - summary["pages"] <= len(files) + sum(server.depths[at] for at in server.breaks)
