@@ -9,8 +9,7 @@
 //
 // files    creates a file for each, writes it, closes it
 // packed   appends a header of 512 bytes (the name, then zeros: less than tar asks for) and the
-// body,
-//          padded to 512, for each to FOLDER/packed: one write for 1,000 files
+//          body, padded to 512, for each to FOLDER/packed: one write for 1,000 files
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -85,9 +85,12 @@ def _flat_memory(results):
     peaks = {sink: by_files for sink, by_files in peaks.items() if len(by_files) > 1}
     if not peaks:
         raise NotMeasured("growth count, at two counts from 100,000 up")
-    sink = max(peaks, key=lambda sink: max(peaks[sink]))
-    fewest, most = min(peaks[sink]), max(peaks[sink])
-    more = (peaks[sink][most] - peaks[sink][fewest]) / 1024
+
+    def growth(sink):
+        return (peaks[sink][max(peaks[sink])] - peaks[sink][min(peaks[sink])]) / 1024
+
+    sink = max(peaks, key=growth)
+    fewest, most, more = min(peaks[sink]), max(peaks[sink]), growth(sink)
     return more, more <= FLAT_MIB, (f"{peaks[sink][fewest] / 1024:.1f} MiB at {fewest:,} files, "
                                     f"{peaks[sink][most] / 1024:.1f} at {most:,} ({sink})")
 

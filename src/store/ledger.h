@@ -22,9 +22,8 @@
 //     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
 //     RETRY      10  four offsets into the failure log (RetryRange), names
 //     RELIST     11  nothing: the listing begins anew
-//     SHARD      12  worker, number, end, finished (0 or 1): how much of a shard is committed,
-//     before
-//                    the STORED of the names in it; so what is stored is never cut
+//     SHARD      12  worker, number, end, finished (0 or 1): how much of a shard is committed;
+//                    stands before the STORED of the names in it, so that these are never cut
 //
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
 //                 duplicates, rejected, filtered, size of the failure log, hash of the names;

@@ -50,6 +50,7 @@ class IndexWriter {
 
   // `members` were appended to the shard: `blocks` tar blocks, which begin at `offset` of the shard
   // and end before `end`.
+  // (A file that was streamed stands alone in its frames: for it `blocks` need not be right.)
   void add(std::span<const IndexEntry> members, uint64_t blocks, uint64_t offset, uint64_t end);
   // Writes what has gathered.
   void flush();

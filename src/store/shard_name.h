@@ -13,7 +13,7 @@
 
 namespace gigafetch::store {
 
-// Which shard: a worker numbers its own, and no number is used twice in a job.
+// Which shard: a worker numbers its own. One in which something was committed keeps its number.
 struct ShardId {
   uint32_t worker = 0;
   uint32_t number = 0;
