@@ -256,7 +256,9 @@ def test_names_that_failed_are_in_no_shard(sink, out):
         assert len(failed) == done.summary["failed"] > 100
         check_packed(out, {name: body for name, body in files.items() if name not in failed})
         check_readable(out)
-        verify(origin.url, out, code=3)
+        verified = verify(origin.url, out, code=3)
+        assert "each name" not in verified.err, "what failed explains the difference"
+        assert (verified.summary["stored"], verified.summary["failed"]) == (2000 - len(failed), len(failed))
         assert dead_letters(out, "verify.jsonl").keys() == failed.keys()
         for _ in range(9):
             code = fetch(origin.url, out, *SINKS[sink], "--retries", 3, "--retry-failed", code=None).code
@@ -410,3 +412,25 @@ def test_names_listed_on_several_pages_are_stored_as_often(out):
     found = [path for shard in shards(out) for path, _ in members(shard)]
     assert sorted(found) == sorted(names + names[10:40] + names[:5])
     check_readable(out)
+
+
+def test_a_shard_that_somebody_has_unpacked_in_place_is_told(out):
+    with Origin("--files", 100) as origin:
+        fetch(origin.url, out, *SINKS["zstd"], "--workers", 1)
+        unpacked = out / "worker-00-000000.tar"
+        unpacked.write_bytes(b"somebody's")
+        verify(origin.url, out, code=1).says("worker-00-000000.tar", "worker-00-000000.tar.zst")
+        run("cat", out, catalogue.name_of(0), code=1).says("worker-00-000000.tar.zst")
+        assert unpacked.read_bytes() == b"somebody's"
+        unpacked.unlink()
+        verify(origin.url, out)
+
+
+def test_restart_takes_no_shards_but_those_of_the_job(out):
+    out.mkdir()
+    foreign = out / "worker-00-000000.tar"
+    foreign.write_bytes(b"somebody's")
+    with Origin("--files", 10) as origin:
+        fetch(origin.url, out, "--force")  # into the same folder, and of no concern to files
+        fetch(origin.url, out, "--sink", "tar", "--restart", "--force", code=1).says("worker-")
+        assert foreign.read_bytes() == b"somebody's"
