@@ -61,9 +61,9 @@ def test_the_nth_call_fails(call, error, origin, tmp_path):
     print(f"\n{call} {error}: {sum(ends.values())} runs, ended with {ends}")
 
 
-# Small files, and some whose length is told only by their end, so that they are written as they come; one of those
+# Small files, and some too large to be gathered, whose length is told only by their end; one of those
 # breaks off at first.
-LARGE = {name: catalogue.body_of(name, 70_000 + size) for name, size in (("large0", 0), ("large1", 1), ("large2", 512))}
+LARGE = {name: catalogue.body_of(name, 530_000 + size) for name, size in (("large0", 0), ("large1", 1), ("large2", 512))}
 MIXED = catalogue.files(20, 3000) | LARGE
 PACKED_CALLS = {
     "open": ("openat", "/worker-", ["ENOSPC", "EMFILE"]),
@@ -83,7 +83,7 @@ def mixed():
     with RawServer(MIXED, pages_of(list(MIXED), 10)) as server:
         for name, body in LARGE.items():
             whole = chunked(body, 4096)
-            server.on_file(name, *([[whole[:68_000], RST]] if name == "large1" else []), whole)
+            server.on_file(name, *([[whole[:528_000], RST]] if name == "large1" else []), whole)
         yield server
 
 

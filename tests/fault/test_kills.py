@@ -19,7 +19,7 @@ CREDIT = 4  # batches in flight per worker
 TOTAL = []
 
 
-LARGE = 80_000  # bytes: more than is held in memory, so written as it comes
+LARGE = 600_000  # bytes: more than is gathered, so written as it comes
 
 
 def options(rng, sink, number):
@@ -29,7 +29,7 @@ def options(rng, sink, number):
     if sink != "files":
         job.update({"files": scaled(8000, FILES), "rate": scaled(2500, 5000), "shard": rng.choice(["30K", "1M", "1G"])})
         if number % 2 == 1:
-            job.update({"files": scaled(300, 600), "size": LARGE, "rate": scaled(100, 150), "batch": 10})
+            job.update({"files": scaled(60, 120), "size": LARGE, "rate": scaled(20, 30), "batch": 10})
     return job
 
 
