@@ -113,7 +113,7 @@ def test_what_arrived_of_a_body_that_broke_off_is_in_no_shard(sink, out):
     noise = random.Random(5).randbytes(2 * MIB)
     files = {f"n{size}": noise[:size] for size in (50, 5000, 70_000, 300_000, 2 * MIB)}
     for at in range(20):
-        files[f"large{at}"] = noise[at:200_000 + at]
+        files[f"large{at}"] = noise[at:600_000 + at]
     with RawServer(files) as server:
         for name, body in files.items():
             server.on_file(name, *breaks_off(body))
