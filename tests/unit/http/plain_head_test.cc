@@ -41,14 +41,17 @@ bool gives_the_same(const std::string& response) {
 
 TEST_CASE("an ordinary head is read whole") {
   PlainHead head;
-  REQUIRE(read_plain_head(kHead + kBody, head));
+  const std::string whole = kHead + kBody;  // the head views it
+  REQUIRE(read_plain_head(whole, head));
   CHECK(head.size == kHead.size());
   CHECK(head.length == 12);
   CHECK(head.content_type == "text/plain");
-  REQUIRE(read_plain_head(kStart + "content-LENGTH: 0\r\nX:y\r\n\r\n", head));
+  const std::string untyped = kStart + "content-LENGTH: 0\r\nX:y\r\n\r\n";
+  REQUIRE(read_plain_head(untyped, head));
   CHECK(head.length == 0);
   CHECK(head.content_type.empty());
-  REQUIRE(read_plain_head(kStart + "Content-Length: 0\r\nContent-Type:  a; b  \r\n\r\n", head));
+  const std::string blanks = kStart + "Content-Length: 0\r\nContent-Type:  a; b  \r\n\r\n";
+  REQUIRE(read_plain_head(blanks, head));
   CHECK(head.content_type == "a; b");
 }
 

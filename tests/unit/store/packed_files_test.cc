@@ -153,7 +153,9 @@ TEST_CASE("an index of more than the shard has kept leads to nothing that is not
       CHECK(body_of(files, "c") == "(missing)");
     }
     ShardEnds closed = told;
-    for (const ShardEnd& end : close_shards(out.fd(), told, false).value())
+    const Result<std::vector<ShardEnd>> ends = close_shards(out.fd(), told, false);
+    REQUIRE(ends.ok());
+    for (const ShardEnd& end : ends.value())
       REQUIRE(closed.add(end));
     PackedFiles files = opened(out, closed);
     CHECK(body_of(files, "a") == "1");
