@@ -7,7 +7,7 @@ import catalogue
 from catalogue import Origin
 from command import fetch, run, verify
 from oracle import SINKS, check_counts_add_up, check_whole, scaled
-from raw_server import RST, RawServer, chunked, pages_of
+from raw_server import FIN, RawServer, chunked, pages_of
 
 SHIM = os.environ["GIGAFETCH_SHIM"]
 FILES = 40
@@ -83,7 +83,7 @@ def mixed():
     with RawServer(MIXED, pages_of(list(MIXED), 10)) as server:
         for name, body in LARGE.items():
             whole = chunked(body, 4096)
-            server.on_file(name, *([[whole[:528_000], RST]] if name == "large1" else []), whole)
+            server.on_file(name, *([[whole[:528_000], FIN]] if name == "large1" else []), whole)
         yield server
 
 
