@@ -162,11 +162,7 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
   if (main_ == nullptr) {
     if (StoreStatus status = create(main_); !status.ok()) return status;
   }
-  if (lot.members.capacity() == 0 && !spare_.empty()) {
-    lot.members = std::move(spare_.back());
-    spare_.pop_back();
-  }
-  if (lot.members.empty()) update_time();
+  if (lot.members.empty()) begin(lot);
   const size_t before = lot.members.size();
   lot.entries.push_back({index_hash(name), static_cast<uint32_t>(before / kTarBlock)});
   headers_.append(lot.members, path_, body.size());
@@ -174,6 +170,14 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
   lot.members.append(tar_padding(body.size()), '\0');
   gathered_ += lot.members.size() - before;
   return {};
+}
+
+// In a buffer that was used before, and most lately: its memory is the process's already, and near.
+void TarSink::begin(Lot& lot) {
+  update_time();
+  if (spare_.empty()) return;
+  lot.members = std::move(spare_.back());
+  spare_.pop_back();
 }
 
 StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
