@@ -9,8 +9,11 @@ namespace gigafetch::store {
 namespace {
 
 // A lot with so much in it is committed before its batch is done; and so is any, while all of them
-// hold so much together.
+// hold so much together. One of many small files sooner: its bytes are then still in the
+// processor's cache when they are appended, and what is told of them is shared by enough files.
 constexpr size_t kLotBytes = 2 * 1024 * 1024;
+constexpr size_t kSmallLotBytes = 256 * 1024;
+constexpr size_t kSmallLotFiles = 250;
 constexpr size_t kWorthCommitting = 64 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
@@ -205,7 +208,9 @@ StoreStatus TarSink::take_stream(Stream*& stream) {
 }
 
 bool TarSink::wants_commit(const Lot& lot) const {
-  const bool full = lot.members.size() >= kLotBytes ||
+  const bool many =
+      !compressor_ && lot.members.size() >= kSmallLotBytes && lot.entries.size() >= kSmallLotFiles;
+  const bool full = many || lot.members.size() >= kLotBytes ||
                     (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
   return full || lot.streamed.size() >= kLotStreams;
 }
