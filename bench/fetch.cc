@@ -1,10 +1,11 @@
-// What fetching costs a worker without a file system: the worker's fetcher, with a sink that
-// gathers the bodies in memory.
+// What fetching costs a worker without coordinator and supervisor: the worker's fetcher, with a
+// sink that gathers the bodies in memory, or, given a folder, packs them into shards there.
 //
 // One process, one loop; batches are made here as the coordinator would send them, and given to the
 // fetcher four at a time. What it prints is CPU per file, of the process and of user space alone.
 //
-//     fetch PORT FILES SIZE SEED CONNECTIONS DEPTH
+//     fetch PORT FILES SIZE SEED CONNECTIONS DEPTH [FOLDER]
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -15,6 +16,7 @@
 
 #include "net/timer.h"
 #include "origin/catalogue.h"
+#include "store/tar_sink.h"
 #include "worker/fetcher.h"
 
 namespace {
@@ -52,8 +54,9 @@ class MemorySink final : public store::Sink {
 
 class Bench final : private worker::Fetcher::Client {
  public:
-  Bench(const worker::Settings& settings, const origin::Catalogue& catalogue)
+  Bench(const worker::Settings& settings, const origin::Catalogue& catalogue, store::Sink& sink)
       : catalogue_(catalogue),
+        sink_(sink),
         dialect_(std::move(listing::make_dialect("marker", "")).value()),
         fetcher_(loop_, settings, *dialect_, sink_, *this, 0),
         refill_timer_(loop_, [this] { refill(); }) {}
@@ -63,6 +66,7 @@ class Bench final : private worker::Fetcher::Client {
       add_batch();
     loop_.run();
     fetcher_.abandon();
+    sink_.finish_run();
   }
   uint64_t stored() const { return stored_; }
 
@@ -91,7 +95,13 @@ class Bench final : private worker::Fetcher::Client {
     worker::Batch& batch = *task.batch;
     batch.settle_stored(task.index, bytes, content);
     ++stored_;
-    if (!batch.all_settled()) return;
+    if (!batch.all_settled()) {
+      if (!sink_.wants_commit(batch.lot())) return;
+      (void)sink_.commit(batch.lot());
+      (void)batch.take_outcome();
+      return;
+    }
+    (void)sink_.commit(batch.lot());
     (void)batch.take_last_outcome();
     std::erase_if(batches_, [&](const auto& held) { return held.get() == &batch; });
     if (batches_.empty() && next_ == catalogue_.files()) return loop_.stop();
@@ -108,9 +118,9 @@ class Bench final : private worker::Fetcher::Client {
   void on_drained() override {}
 
   const origin::Catalogue& catalogue_;
+  store::Sink& sink_;
   net::Loop loop_;
   std::unique_ptr<listing::Dialect> dialect_;
-  MemorySink sink_;
   std::vector<std::unique_ptr<worker::Batch>> batches_;
   uint64_t next_ = 0;
   uint64_t stored_ = 0;
@@ -126,8 +136,8 @@ double micros(const timeval& time) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) {
-    std::fprintf(stderr, "usage: fetch PORT FILES SIZE SEED CONNECTIONS DEPTH\n");
+  if (argc != 7 && argc != 8) {
+    std::fprintf(stderr, "usage: fetch PORT FILES SIZE SEED CONNECTIONS DEPTH [FOLDER]\n");
     return 2;
   }
   const origin::Catalogue catalogue(std::strtoull(argv[2], nullptr, 10),
@@ -140,7 +150,18 @@ int main(int argc, char** argv) {
   settings.api = "marker";
   settings.connections = static_cast<uint32_t>(std::atoi(argv[5]));
   settings.pipeline = static_cast<uint32_t>(std::atoi(argv[6]));
-  Bench bench(settings, catalogue);
+  const int folder_fd = argc == 8 ? ::open(argv[7], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  if (argc == 8 && folder_fd < 0) {
+    std::perror(argv[7]);
+    return 1;
+  }
+  std::unique_ptr<store::Sink> sink;
+  if (folder_fd < 0) {
+    sink = std::make_unique<MemorySink>();
+  } else {
+    sink = std::make_unique<store::TarSink>(folder_fd, store::TarSink::Options());
+  }
+  Bench bench(settings, catalogue, *sink);
   rusage before{}, after{};
   ::getrusage(RUSAGE_SELF, &before);
   bench.run();

@@ -1,16 +1,8 @@
 #include "net/timer.h"
 
+#include "net/handle.h"
+
 namespace gigafetch::net {
-namespace {
-
-template <typename Handle>
-void close_and_free(Handle* handle) {
-  handle->data = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(handle),
-           [](uv_handle_t* closed) { delete reinterpret_cast<Handle*>(closed); });
-}
-
-}  // namespace
 
 Timer::Timer(Loop& loop, std::function<void()> on_time)
     : handle_(new uv_timer_t), on_time_(std::move(on_time)) {

@@ -25,6 +25,11 @@ constexpr ByteSet plain_bytes() {
 }
 constexpr ByteSet kPlain = plain_bytes();
 
+// A name that is its own path, both as a tree's and as a flat folder's: most are. One pass says so.
+bool is_own_path(std::string_view name) {
+  return !name.empty() && name.front() != '.' && leading_run(name, kPlain) == name.size();
+}
+
 // Appends one component whose bytes are encoded, but which as a whole may be one that is not a
 // name.
 void append_encoded_component(std::string& path, std::string_view component) {
@@ -169,9 +174,13 @@ std::optional<Layout> layout_of(std::string_view name) {
 
 std::optional<FailureClass> path_of_name(Layout layout, std::string_view name, std::string& path,
                                          PathLimits limits) {
-  path.clear();
   const bool limited = limits == PathLimits::file_system;
   const size_t longest = limited ? kMaxComponentBytes : SIZE_MAX;
+  if (layout != Layout::fanout && name.size() <= longest && is_own_path(name)) {
+    path.assign(name);
+    return std::nullopt;
+  }
+  path.clear();
   if (name.empty() || name.find('\0') != name.npos) return FailureClass::bad_name;
   switch (layout) {
     case Layout::tree:

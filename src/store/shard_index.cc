@@ -65,6 +65,8 @@ void IndexWriter::add(std::span<const IndexEntry> members, uint64_t blocks, uint
                     entries_.size() + members.size() <= kRunEntries;
   if (!entries_.empty() && !fits) flush();
   if (entries_.empty()) {
+    // At once, and not by doubling: what is never used of it takes no memory.
+    entries_.reserve(kRunEntries);
     begin_ = offset;
     blocks_ = 0;
   }

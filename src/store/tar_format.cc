@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <cstring>
+
+#include "base/byte_order.h"
 
 namespace gigafetch::store {
 namespace {
@@ -16,7 +19,7 @@ constexpr size_t kUid = 108;
 constexpr size_t kGid = 116;
 constexpr size_t kSize = 124;
 constexpr size_t kMtime = 136;
-constexpr size_t kChecksum = 148, kChecksumBytes = 8;
+constexpr size_t kChecksum = 148, kChecksumBytes = 8, kChecksumDigits = 6;
 constexpr size_t kType = 156;
 constexpr size_t kMagic = 257;
 
@@ -34,6 +37,17 @@ void put_octal(char* field, uint64_t value, size_t digits) {
     field[i - 1] = static_cast<char>('0' + (value & 7));
 }
 
+// The same into a field that holds zeros already. Gives the sum by which its bytes grow.
+uint32_t raise_octal(char* last_digit, uint64_t value) {
+  uint32_t sum = 0;
+  for (; value != 0; value >>= 3) {
+    const auto digit = static_cast<uint32_t>(value & 7);
+    *last_digit-- = static_cast<char>('0' + digit);
+    sum += digit;
+  }
+  return sum;
+}
+
 std::optional<uint64_t> take_octal(std::string_view field) {
   uint64_t value = 0;
   const auto [end, status] = std::from_chars(field.data(), field.data() + field.size(), value, 8);
@@ -42,10 +56,23 @@ std::optional<uint64_t> take_octal(std::string_view field) {
   return value;
 }
 
+// Of a block at most: eight bytes at a time, in lanes of 16 bits that can hold so much.
 uint32_t sum_of(const char* bytes, size_t count) {
+  assert(count <= kTarBlock);
+  constexpr uint64_t kEven = 0x00FF00FF00FF00FF;
+  uint64_t lanes = 0;
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const auto word = get_le<uint64_t>(bytes + i);
+    lanes += (word & kEven) + (word >> 8 & kEven);
+  }
+  uint64_t last = 0;
+  for (; i < count; ++i)
+    last = last << 8 | static_cast<uint8_t>(bytes[i]);
+  lanes += (last & kEven) + (last >> 8 & kEven);
   uint32_t sum = 0;
-  for (size_t i = 0; i < count; ++i)
-    sum += static_cast<uint8_t>(bytes[i]);
+  for (; lanes != 0; lanes >>= 16)
+    sum += static_cast<uint32_t>(lanes & 0xFFFF);
   return sum;
 }
 
@@ -96,10 +123,11 @@ bool is_zero(std::string_view block) {
 
 }  // namespace
 
-TarHeaders::TarHeaders(uint64_t mtime) : plain_{} {
+TarHeaders::TarHeaders(uint64_t mtime) : plain_(kTarBlock, '\0') {
   put_octal(&plain_[kMode], 0644, 7);
   put_octal(&plain_[kUid], 0, 7);
   put_octal(&plain_[kGid], 0, 7);
+  put_octal(&plain_[kSize], 0, kOctalDigits);
   put_octal(&plain_[kMtime], std::min(mtime, kMaxOctal), kOctalDigits);
   std::memset(&plain_[kChecksum], ' ', kChecksumBytes);
   plain_[kType] = kRegular;
@@ -112,16 +140,16 @@ TarHeaders::TarHeaders(uint64_t mtime) : plain_{} {
 }
 
 // Appends `block`, which has none of name, size and checksum, with them filled in.
-void TarHeaders::append_filled(std::string& out, const Block& block, uint32_t sum,
+void TarHeaders::append_filled(std::string& out, std::string_view block, uint32_t sum,
                                std::string_view name, uint64_t size) {
   const size_t begin = out.size();
-  out.append(block.data(), block.size());
+  out += block;
   char* const at = out.data() + begin;
   std::memcpy(at + kName, name.data(), name.size());
-  put_octal(at + kSize, size, kOctalDigits);
-  sum += sum_of(name.data(), name.size()) + sum_of(at + kSize, kOctalDigits);
-  put_octal(at + kChecksum, sum, 6);
-  at[kChecksum + 6] = '\0';
+  sum += sum_of(name.data(), name.size());
+  sum += raise_octal(at + kSize + kOctalDigits - 1, size);
+  put_octal(at + kChecksum, sum, kChecksumDigits);
+  at[kChecksum + kChecksumDigits] = '\0';
 }
 
 // What does not fit its field is cut: the extended header has it whole.
@@ -151,7 +179,7 @@ TarParse parse_tar_header(std::string_view bytes, TarMember& member) {
     const std::string_view block = bytes.substr(member.header_bytes, kTarBlock);
     if (!extended && is_zero(block)) return TarParse::end;
     const std::optional<uint64_t> size = take_octal(block.substr(kSize, kOctalDigits));
-    const std::optional<uint64_t> checksum = take_octal(block.substr(kChecksum, 6));
+    const std::optional<uint64_t> checksum = take_octal(block.substr(kChecksum, kChecksumDigits));
     const uint32_t sum = sum_of(block.data(), kTarBlock) + uint32_t{kChecksumBytes} * ' ' -
                          sum_of(block.data() + kChecksum, kChecksumBytes);
     if (!size || !checksum || *checksum != sum) return TarParse::broken;

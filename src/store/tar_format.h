@@ -6,7 +6,6 @@
 // an archive. Pure.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,14 +34,13 @@ class TarHeaders {
   void append_extended(std::string& out, std::string_view path, uint64_t size) const;
 
  private:
-  using Block = std::array<char, kTarBlock>;
-  static void append_filled(std::string& out, const Block& block, uint32_t sum,
+  static void append_filled(std::string& out, std::string_view block, uint32_t sum,
                             std::string_view name, uint64_t size);
   void append_block(std::string& out, std::string_view path, uint64_t size) const;
 
-  Block plain_;      // a regular file without path, size and checksum
-  uint32_t sum_;     // of its bytes, the checksum's as blanks
-  Block extension_;  // the same for an extended header
+  std::string plain_;      // a regular file without path, size and checksum
+  uint32_t sum_;           // of its bytes, the checksum's as blanks
+  std::string extension_;  // the same for an extended header
   uint32_t extension_sum_;
 };
 

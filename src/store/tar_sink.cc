@@ -9,8 +9,11 @@ namespace gigafetch::store {
 namespace {
 
 // A lot with so much in it is committed before its batch is done; and so is any, while all of them
-// hold so much together.
+// hold so much together. One of many small files sooner: its bytes are then still in the
+// processor's cache when they are appended, and what is told of them is shared by enough files.
 constexpr size_t kLotBytes = 2 * 1024 * 1024;
+constexpr size_t kSmallLotBytes = 256 * 1024;
+constexpr size_t kSmallLotFiles = 250;
 constexpr size_t kWorthCommitting = 64 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
@@ -162,11 +165,7 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
   if (main_ == nullptr) {
     if (StoreStatus status = create(main_); !status.ok()) return status;
   }
-  if (lot.members.capacity() == 0 && !spare_.empty()) {
-    lot.members = std::move(spare_.back());
-    spare_.pop_back();
-  }
-  if (lot.members.empty()) update_time();
+  if (lot.members.empty()) begin(lot);
   const size_t before = lot.members.size();
   lot.entries.push_back({index_hash(name), static_cast<uint32_t>(before / kTarBlock)});
   headers_.append(lot.members, path_, body.size());
@@ -174,6 +173,14 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
   lot.members.append(tar_padding(body.size()), '\0');
   gathered_ += lot.members.size() - before;
   return {};
+}
+
+// In a buffer that was used before, and most lately: its memory is the process's already, and near.
+void TarSink::begin(Lot& lot) {
+  update_time();
+  if (spare_.empty()) return;
+  lot.members = std::move(spare_.back());
+  spare_.pop_back();
 }
 
 StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
@@ -201,7 +208,9 @@ StoreStatus TarSink::take_stream(Stream*& stream) {
 }
 
 bool TarSink::wants_commit(const Lot& lot) const {
-  const bool full = lot.members.size() >= kLotBytes ||
+  const bool many =
+      !compressor_ && lot.members.size() >= kSmallLotBytes && lot.entries.size() >= kSmallLotFiles;
+  const bool full = many || lot.members.size() >= kLotBytes ||
                     (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
   return full || lot.streamed.size() >= kLotStreams;
 }

@@ -72,6 +72,7 @@ class TarSink final : public Sink {
 
   StoreStatus map(std::string_view name);  // to path_
   StoreStatus create(std::unique_ptr<ShardFile>& shard);
+  void begin(Lot& lot);
   // A shard for a file to be streamed to.
   StoreStatus take_stream(Stream*& stream);
   StoreStatus append_to_main(Lot& lot);

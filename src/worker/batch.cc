@@ -70,7 +70,10 @@ wire::Outcome Batch::take_outcome() {
   outcome.lease = lease_;
   outcome.count = count_;
   outcome.last = all_settled();
-  for (uint32_t i = 0; i < count_; ++i) {
+  // Names are settled nearly in order: the first ones have been told of long since.
+  while (first_untold_ < count_ && fates_[first_untold_] == Fate::told)
+    ++first_untold_;
+  for (uint32_t i = first_untold_; i < count_; ++i) {
     if (fates_[i] == Fate::open) continue;
     if (fates_[i] == Fate::stored) append_to_runs(outcome.stored, i);
     if (fates_[i] == Fate::released) append_to_runs(outcome.released, i);

@@ -82,6 +82,7 @@ class Batch {
   std::vector<Fate> fates_;        // of each name
   uint32_t settled_count_ = 0;
   uint32_t told_count_ = 0;
+  uint32_t first_untold_ = 0;                     // every name before it has been told of
   std::vector<Sum> sums_;                         // of each segment
   uint32_t segment_ = 0;                          // the one last stored to
   std::vector<wire::Outcome::Failure> failures_;  // since the last outcome

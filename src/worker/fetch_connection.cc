@@ -235,7 +235,7 @@ void FetchConnection::on_read_end() {
   } else if (!whole_.empty()) {
     partial_ = std::exchange(whole_, {});
   }
-  owner_.fill(*this);
+  owner_.fill_again(*this);
 }
 
 void FetchConnection::on_closed(const net::Closure& closure) {

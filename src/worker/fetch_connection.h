@@ -32,6 +32,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual ~Owner() = default;
     // Sends what there is to send on `connection`, which is open.
     virtual void fill(FetchConnection& connection) = 0;
+    // Answers on `connection` have been read: time to fill it, at once or behind those of others.
+    virtual void fill_again(FetchConnection& connection) = 0;
     virtual void on_connect_failed(FetchConnection& connection, int uv_error) = 0;
     virtual void on_connected(FetchConnection& connection) = 0;
     // The connection is closed; its requests have been given back or settled.

@@ -17,6 +17,8 @@ constexpr Millis kLongestAwayWait{5'000};
 constexpr uint32_t kTriesPerLookup = 8;
 // Files put off for one warning about it.
 constexpr uint64_t kPutOffsPerWarning = 1000;
+// So many connections are filled together. With more the origin would be idle meanwhile.
+constexpr size_t kFilledTogether = 8;
 // The wait when this host's own descriptors or ports ran out.
 constexpr Millis kShortWait{100};
 // A body that comes more slowly than this, over --stall-timeout, counts as stalled: a byte now and
@@ -70,6 +72,7 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       rate_limit_(0, loop.now()),
       max_in_flight_(size_t{settings.connections} * settings.pipeline),
       resolver_(loop),
+      after_poll_(loop, [this] { fill_answered(); }),
       hold_timer_(loop, [this] { pump(); }),
       wake_timer_(loop, [this] { pump(); }),
       sweep_(
@@ -177,6 +180,21 @@ void Fetcher::hold_connecting(std::string trouble, Millis wait) {
   log_debug("{}", trouble);
   trouble_ = std::move(trouble);
   if (!hold_timer_.active()) hold_timer_.start(wait);
+}
+
+// Requests of several connections leave together: the first of them wakes the origin, which then
+// finds the others, where each by itself would have woken it.
+void Fetcher::fill_again(FetchConnection& connection) {
+  answered_.push_back(&connection);
+  if (answered_.size() == kFilledTogether) return fill_answered();
+  after_poll_.request();
+}
+
+void Fetcher::fill_answered() {
+  for (FetchConnection* connection : answered_) {
+    if (connection->is_open()) fill(*connection);
+  }
+  answered_.clear();
 }
 
 void Fetcher::fill(FetchConnection& connection) {

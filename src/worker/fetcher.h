@@ -14,6 +14,7 @@
 #include "base/rate_limit.h"
 #include "listing/dialect.h"
 #include "net/address.h"
+#include "net/after_poll.h"
 #include "net/timer.h"
 #include "worker/fetch_connection.h"
 #include "worker/pipelining.h"
@@ -65,6 +66,7 @@ class Fetcher final : private FetchConnection::Owner {
 
  private:
   void fill(FetchConnection& connection) override;
+  void fill_again(FetchConnection& connection) override;
   void on_connect_failed(FetchConnection& connection, int uv_error) override;
   void on_connected(FetchConnection& connection) override;
   void on_disconnected(FetchConnection& connection) override;
@@ -84,6 +86,7 @@ class Fetcher final : private FetchConnection::Owner {
   void store_broken(std::string_view text) override;
 
   void resolve();
+  void fill_answered();
   void pump();
   void open_connections();
   void connect(FetchConnection& connection);
@@ -136,6 +139,8 @@ class Fetcher final : private FetchConnection::Owner {
   net::Resolver resolver_;
   net::AddressRing addresses_;
   std::vector<std::unique_ptr<FetchConnection>> connections_;
+  std::vector<FetchConnection*> answered_;  // to be filled behind the poll
+  net::AfterPoll after_poll_;
   net::Timer hold_timer_;  // while active, no connection is opened
   net::Timer wake_timer_;  // a waiting name, or the rate, lets something be sent
   TimePoint wake_at_;

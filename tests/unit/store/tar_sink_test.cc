@@ -394,6 +394,42 @@ TEST_CASE("a lot wants to be committed when it holds much, or all of them do") {
     CHECK_FALSE(packer.sink.wants_commit(lots[i]));
 }
 
+TEST_CASE("a lot of many small files wants to be committed sooner, unless it is compressed") {
+  constexpr int kFiles = 300;
+  const std::string body(1000, 'b');
+  for (const int zstd_level : {0, 1}) {
+    const TempFolder out;
+    TarSink::Options options = tar_options();
+    options.zstd_level = zstd_level;
+    Packer packer(out, options);
+    Lot lot, large;
+    for (int i = 0; i < kFiles; ++i)
+      packer.put(lot, fmt::format("small{}", i), body);
+    CHECK(packer.sink.wants_commit(lot) == (zstd_level == 0));
+    for (int i = 0; i < kFiles / 10; ++i)
+      packer.put(large, fmt::format("large{}", i), std::string(10'000, 'b'));
+    CHECK(large.members.size() > 256 * 1024);
+    CHECK_FALSE(packer.sink.wants_commit(large));
+  }
+}
+
+TEST_CASE("a lot that begins is gathered where the last one was that is committed") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot first, second, third;
+  packer.put(first, "a", std::string(10'000, 'a'));
+  packer.put(second, "b", std::string(10'000, 'b'));
+  const char* const where = second.members.data();
+  packer.commit(first);
+  packer.commit(second);
+  packer.put(third, "c", std::string(10'000, 'c'));
+  CHECK(third.members.data() == where);
+  packer.commit(third);
+  CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"a", std::string(10'000, 'a')},
+                                                          {"b", std::string(10'000, 'b')},
+                                                          {"c", std::string(10'000, 'c')}});
+}
+
 TEST_CASE("a lot wants to be committed when it holds up four shards") {
   const TempFolder out;
   Packer packer(out, tar_options());

@@ -52,6 +52,7 @@ struct Scene final : FetchConnection::Owner {
     return std::find(log.begin(), log.end(), entry) != log.end();
   }
 
+  void fill_again(FetchConnection& answered) override { fill(answered); }
   void fill(FetchConnection& filled) override {
     CHECK(filled.is_open());
     while (!to_send.empty() && filled.in_flight() < kMaxInFlight) {
