@@ -19,6 +19,15 @@ class Depth {
   Depth(uint32_t start, uint32_t most) : top_(most), most_(most), depth_(std::min(start, most)) {}
 
   uint32_t now() const { return depth_; }
+  // What has been found, and what another worker has: it need not break connections to find it.
+  uint32_t borne() const { return borne_; }
+  uint32_t breaks() const { return breaks_; }
+  void learn(uint32_t borne, uint32_t breaks) {
+    borne_ = std::min(borne, top_);
+    breaks_ = std::min(breaks, kBreaksToStop);
+    if (breaks_ == kBreaksToStop) most_ = borne_;
+    depth_ = std::min(std::max(depth_, borne_), most_);
+  }
 
   // So many requests that were in flight at once have all been answered.
   void on_answered(uint32_t pipelined) {
@@ -83,6 +92,8 @@ class RequestLimit {
 
   // Requests to send on one connection, at most.
   uint64_t now() const { return limit_; }
+  // Another worker has found it.
+  void learn(uint64_t limit) { limit_ = candidate_ = limit; }
 
   // The origin closed a connection behind this many responses. True when it has done so before.
   bool on_close(uint64_t responses) {
