@@ -54,7 +54,7 @@ struct FetchOptions {
   ReportOptions report;
   std::string out;
   std::string sink = "files";
-  uint64_t shard_size = uint64_t{1} << 30;
+  std::optional<uint64_t> shard_size;  // bytes; 1 GiB
   int zstd = 0;  // 0: not compressed
   std::string layout = "tree";
   std::string state;  // empty: OUT/.gigafetch

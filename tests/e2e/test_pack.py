@@ -237,6 +237,8 @@ def test_an_empty_listing_makes_no_shard(out):
     (["--sink", "tar", "--zstd", "0"], ["--zstd"]), (["--sink", "tar", "--zstd", "20"], ["--zstd"]),
     (["--sink", "tar", "--zstd", "-1"], ["--zstd"]), (["--sink", "tar", "--zstd", "x"], ["--zstd"]),
     (["--sink", "tar", "--zstd", ""], ["--zstd"]), (["--sink", "tar", "--zstd"], ["--zstd"]),
+    (["--shard-size", "1G"], ["--shard-size", "--sink tar"]),
+    (["--sink", "files", "--shard-size", "1G"], ["--shard-size", "--sink tar"]),
     (["--sink", "tar", "--shard-size", "0"], ["--shard-size"]),
     (["--sink", "tar", "--shard-size", "-1"], ["--shard-size"]),
     (["--sink", "tar", "--shard-size", "1X"], ["--shard-size"]), (["--sink", "zip"], ["--sink"]),
