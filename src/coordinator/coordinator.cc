@@ -497,6 +497,17 @@ class Coordinator final : private Lister::Client,
     failing_.on_counters(before, now, loop_.now());
   }
 
+  // Once: it is tried again, and may break again, but there is nothing more to say about it.
+  void on_pipelining(const wire::Pipelining& found) override {
+    const bool too_many = found.breaks >= found.kBreaksToStop && found.borne < settings_.pipeline;
+    if (!too_many || std::exchange(told_of_pipeline_, true)) return;
+    log_warning(
+        "the origin breaks connections with more than {} requests in flight: no more are sent "
+        "ahead "
+        "on each, whatever --pipeline says, but to try it again after long",
+        found.borne);
+  }
+
   void on_fatal(const WorkerLink& link, const std::string& text) override {
     give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), text));
   }
@@ -545,6 +556,7 @@ class Coordinator final : private Lister::Client,
   bool listing_over_ = false;      // no page behind the frontier is wanted
   bool holding_ = false;           // nothing is handed out yet
   bool relist_wanted_ = false;
+  bool told_of_pipeline_ = false;  // that it is more than the origin bears
   bool draining_ = false;
   bool finishing_ = false;  // all is settled, the last commit is under way
   bool finished_ = false;

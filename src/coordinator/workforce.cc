@@ -107,12 +107,14 @@ void Workforce::on_pulse(WorkerLink& link, wire::Pulse pulse) {
 // What the deepest pipelines show counts. A limit that is none any more is found out at once, by
 // whoever is told of it.
 void Workforce::on_pipelining(WorkerLink&, const wire::Pipelining& found) {
+  if (stopped_) return;
   if (found.borne > pipelining_.borne) pipelining_.breaks = 0;
   if (found.borne >= pipelining_.borne) {
     pipelining_.borne = found.borne;
     pipelining_.breaks = std::max(pipelining_.breaks, found.breaks);
   }
   if (found.per_connection > 0) pipelining_.per_connection = found.per_connection;
+  client_.on_pipelining(pipelining_);
 }
 
 void Workforce::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {

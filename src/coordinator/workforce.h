@@ -32,6 +32,8 @@ class Workforce final : private WorkerLink::Client {
     // What a worker counts has grown from `before` to `now`.
     virtual void on_counters(const wire::WorkerCounters& before,
                              const wire::WorkerCounters& now) = 0;
+    // What all workers together have found of it has changed.
+    virtual void on_pipelining(const wire::Pipelining&) {}
     virtual void on_fatal(const WorkerLink& link, const std::string& text) = 0;
     // This worker must be ended; on_reaped follows.
     virtual void kill(const WorkerLink& link) = 0;

@@ -129,6 +129,8 @@ struct Pipelining {
   uint32_t borne = 1;   // requests in flight at once that have all been answered; at least 1
   uint32_t breaks = 0;  // of connections with more in flight, each as more was tried
   uint64_t per_connection = 0;  // requests behind which the origin closes; 0: not known
+  // After so many breaks more than was borne is left alone for long.
+  static constexpr uint32_t kBreaksToStop = 2;
   bool operator==(const Pipelining&) const = default;
 };
 

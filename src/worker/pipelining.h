@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "wire/messages.h"
+
 namespace gigafetch::worker {
 
 // Depth: how many requests may be in flight on one connection.
@@ -58,7 +60,7 @@ class Depth {
   static constexpr uint32_t kCleanToDouble = 64;
   // Of one pipeline: it takes several to show that the origin bears them.
   static constexpr uint32_t kMostCounted = 16;
-  static constexpr uint32_t kBreaksToStop = 2;
+  static constexpr uint32_t kBreaksToStop = wire::Pipelining::kBreaksToStop;
   // Answers until a depth that broke is tried once more, at first, and how that grows.
   static constexpr uint64_t kFirstPatience = 10'000;
   static constexpr uint64_t kPatienceFactor = 8;

@@ -54,10 +54,12 @@ BREAKING = {
 def test_a_depth_that_breaks_is_found_out_and_left(breaking, depth, out):
     files = {f"f{i:05}": f"<{i}>".encode() for i in range(8000)}
     with Shallow(files, BEARS, BREAKING[breaking]) as server:
-        summary = fetch(server.url, out, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", depth,
-                        "--layout", "flat").summary
+        done = fetch(server.url, out, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", depth,
+                     "--layout", "flat")
+    summary = done.summary
     assert summary["failed"] == 0
     assert stored_files(out) == files
+    assert done.err.count("more than 4 requests in flight") == (0 if depth == "auto" else 1)
     # Each depth too many is tried twice, by every connection at most; or a time or two more, where connections that
     # broke together are told of apart. Without a memory it would be some 70 times.
     assert len(server.breaks) <= 6 * CONNECTIONS
