@@ -230,7 +230,8 @@ class Coordinator final : private ListingWalk::Client,
   void check_finished() {
     if (finished_ || finishing_) return;
     if (plan_.finished() && !draining_) {
-      if (Result<void> written = books_->flush(); !written) return give_up(written.failure().text);
+      write_books();
+      if (finished_) return;
       if (queue_failures()) return dispatch();
       return complete();
     }
