@@ -55,6 +55,11 @@ int errno_of(std::string_view name) {
   return 0;
 }
 
+// As one of a list whose items have commas around them.
+std::string item(std::string_view name) {
+  return std::string(",").append(name).append(",");
+}
+
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
   return value != nullptr ? value : "";
@@ -83,7 +88,7 @@ struct Settings {
   const std::string boot_id = environment("GIGAFETCH_BOOT_ID");
   const std::string faults = environment("GIGAFETCH_FAULTS");
   const bool active = !faults.empty() || !trace.empty();
-  const std::string calls = "," + value_of("calls") + ",";
+  const std::string calls = item(value_of("calls"));
   const std::string path = value_of("path");
   const bool falls_short = value_of("error") == "short";
   const int error = errno_of(value_of("error"));
@@ -126,7 +131,7 @@ bool matters(std::string_view path) {
 bool is_struck(std::string_view call, std::string_view path) {
   const Settings& s = settings();
   if (s.seen == nullptr || path.find(s.path) == path.npos ||
-      s.calls.find("," + std::string(call) + ",") == s.calls.npos ||
+      s.calls.find(item(call)) == s.calls.npos ||
       (s.falls_short && call.find("write") == call.npos)) {
     return false;
   }
