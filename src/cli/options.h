@@ -55,7 +55,7 @@ struct FetchOptions {
   std::string out;
   std::string sink = "files";
   std::optional<uint64_t> shard_size;  // bytes; 1 GiB
-  int zstd = 0;  // 0: not compressed
+  int zstd = 0;                        // 0: not compressed
   std::string layout = "tree";
   std::string state;  // empty: OUT/.gigafetch
   std::string durability = "batch";
