@@ -11,8 +11,6 @@
 // packed   appends a header of 512 bytes (the name, then zeros: less than tar asks for) and the
 //          body, padded to 512, for each to FOLDER/packed: one write for 1,000 files
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,18 +24,16 @@
 #include <string>
 #include <vector>
 
+#include "loopback.h"
 #include "origin/catalogue.h"
 
 namespace {
 
+using gigafetch::bench::connect_loopback;
+using gigafetch::bench::die;
 using gigafetch::origin::Catalogue;
 
 constexpr size_t kReadBytes = 256 * 1024;
-
-[[noreturn]] void die(const char* what) {
-  std::perror(what);
-  std::exit(1);
-}
 
 // Creates, writes and closes a file for each body.
 class Files {
@@ -119,20 +115,7 @@ class Floor {
 
  private:
   void open(Connection& connection, size_t index) {
-    connection.fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port_);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      die("connect");
-    }
-    const int on = 1;
-    ::setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = index;
-    ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, connection.fd, &event);
+    connection.fd = connect_loopback(epoll_fd_, port_, index);
     send(connection);
   }
 

@@ -10,8 +10,6 @@
 //
 // Prints answers, seconds, and its own CPU in seconds.
 #include <fmt/core.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -25,20 +23,18 @@
 #include <string_view>
 #include <vector>
 
+#include "loopback.h"
 #include "origin/catalogue.h"
 
 namespace {
 
+using gigafetch::bench::connect_loopback;
+using gigafetch::bench::die;
 using gigafetch::origin::Catalogue;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReadBytes = 256 * 1024;
 constexpr uint64_t kMostRequests = 65'536;
-
-[[noreturn]] void die(const char* what) {
-  std::perror(what);
-  std::exit(1);
-}
 
 // What is asked for, in turn, and the answers that are due.
 class Questions {
@@ -135,7 +131,7 @@ class Client {
       connection.next = i * bursts_ / connections;
       for (size_t j = 0; j < depth_; ++j)
         connection.expected += questions.answer((connection.next * depth_ + j) % questions.count());
-      connect(connection, port, i);
+      connection.fd = connect_loopback(epoll_fd_, port, i);
     }
   }
 
@@ -152,23 +148,6 @@ class Client {
   }
 
  private:
-  void connect(Connection& connection, uint16_t port, size_t index) {
-    connection.fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      die("connect");
-    }
-    const int on = 1;
-    ::setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = index;
-    ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, connection.fd, &event);
-  }
-
   void send(Connection& connection) {
     const size_t begin = begins_[connection.next], end = begins_[connection.next + 1];
     if (::send(connection.fd, requests_.data() + begin, end - begin, 0) !=

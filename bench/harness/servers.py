@@ -16,6 +16,7 @@ from .measure import pinned
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests/e2e"))
 from nginx import Nginx as RealFiles  # noqa: E402
+from origin_process import OriginProcess  # noqa: E402
 
 SEED = 1
 
@@ -33,27 +34,13 @@ class Served:
         return min(10_000, max(100, self.files // 20))  # pages enough to divide the work
 
 
-class Origin:
+class Origin(OriginProcess):
     """`gigafetch origin` with these options, on a core if one is given."""
 
     def __init__(self, gigafetch, *options, cpu=None, listen="127.0.0.1:0"):
-        command = [gigafetch, "origin", "--listen", listen, *map(str, options)]
         before = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
         # Of a session of its own: an interrupt from the terminal must not end it before its clients.
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=before, start_new_session=True)
-        first_line = self.process.stdout.readline().split()
-        if not first_line:
-            raise OSError(f"the origin did not start: exit {self.process.wait()}")
-        self.url = first_line[-1]
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
+        super().__init__(gigafetch, *options, listen=listen, preexec_fn=before, start_new_session=True)
 
     def count(self):
         """Of an origin started with --count."""

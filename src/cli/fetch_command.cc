@@ -13,6 +13,8 @@
 namespace gigafetch::cli {
 namespace {
 
+constexpr uint64_t kShardSize = uint64_t{1} << 30;
+
 // The folders of a job, opened and locked.
 struct Folders {
   UniqueFd output_fd;
@@ -149,6 +151,9 @@ Result<Summary> fetch(const FetchOptions& options) {
   if (options.zstd > 0 && options.sink != "tar") {
     return error(ErrorCode::usage, "--zstd compresses archives: it needs --sink tar");
   }
+  if (options.shard_size && options.sink != "tar") {
+    return error(ErrorCode::usage, "--shard-size is that of archives: it needs --sink tar");
+  }
   Result<coordinator::ListingSettings> listing = listing_settings(options.origin);
   if (!listing) return std::move(listing).failure();
   Result<supervisor::Job> made = make_job(*listing, options.origin, options.worker, options.report);
@@ -158,7 +163,7 @@ Result<Summary> fetch(const FetchOptions& options) {
   job.coordinator.limit = options.filter.limit.value_or(UINT64_MAX);
   job.worker.layout = store::layout_of(options.layout).value_or(store::Layout::tree);
   job.worker.pack = job.coordinator.pack = options.sink == "tar";
-  job.worker.shard_size = options.shard_size;
+  job.worker.shard_size = options.shard_size.value_or(kShardSize);
   job.worker.zstd_level = options.zstd;
   job.worker.sync_files = options.durability == "file";
   job.coordinator.durability = durability_of(options.durability);

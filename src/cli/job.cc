@@ -107,6 +107,7 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
   settings.headers = listing.headers;
   settings.pipeline = worker.pipeline;
   settings.pipeline_auto = worker.pipeline_auto;
+  job.coordinator.pipeline = worker.pipeline_auto ? 0 : worker.pipeline;
   settings.retries = origin.retries;
   settings.connect_timeout = listing.connect_timeout;
   settings.stall_timeout = listing.stall_timeout;

@@ -54,8 +54,8 @@ struct FetchOptions {
   ReportOptions report;
   std::string out;
   std::string sink = "files";
-  uint64_t shard_size = uint64_t{1} << 30;
-  int zstd = 0;  // 0: not compressed
+  std::optional<uint64_t> shard_size;  // bytes; 1 GiB
+  int zstd = 0;                        // 0: not compressed
   std::string layout = "tree";
   std::string state;  // empty: OUT/.gigafetch
   std::string durability = "batch";

@@ -17,6 +17,7 @@
 #include "store/output_folder.h"
 #include "store/set_difference.h"
 #include "store/set_hash.h"
+#include "store/standing_failures.h"
 #include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {

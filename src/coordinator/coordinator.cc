@@ -15,11 +15,9 @@
 #include "coordinator/failing_answers.h"
 #include "coordinator/group_commit.h"
 #include "coordinator/handout.h"
-#include "coordinator/known_pages.h"
-#include "coordinator/lister.h"
+#include "coordinator/listing_walk.h"
 #include "coordinator/origin_watch.h"
 #include "coordinator/pacer.h"
-#include "coordinator/page_intake.h"
 #include "coordinator/plan.h"
 #include "coordinator/wait_meter.h"
 #include "coordinator/workforce.h"
@@ -36,7 +34,7 @@ constexpr Millis kDrainPatience{5'000};
 constexpr Millis kWritePeriod{10};
 constexpr uint32_t kRetryPageNames = 1000;
 
-class Coordinator final : private Lister::Client,
+class Coordinator final : private ListingWalk::Client,
                           private Workforce::Client,
                           private Plan::Receiver,
                           private net::Stream::Handler {
@@ -48,13 +46,13 @@ class Coordinator final : private Lister::Client,
         dialect_(std::move(dialect)),
         books_(std::move(books)),
         plan_(plan_limits(settings)),
-        intake_(settings.filter),
         wait_meter_(settings.workers, loop_.now()),
         control_(loop_, *this),
         workforce_(loop_, place.run_id, static_cast<Workforce::Client&>(*this)),
         pacer_(loop_, pace_limits(settings), settings.workers, workforce_,
                [this](HolderId holder) { return plan_.leases_of(holder) > 0; }),
-        lister_(loop_, settings.listing, *dialect_, static_cast<Lister::Client&>(*this)),
+        walk_(loop_, settings, place.state_fd, *dialect_, *books_, plan_,
+              static_cast<ListingWalk::Client&>(*this)),
         watch_(loop_, settings.listing.origin.canonical(),
                [this](const std::string& why) { give_up(why); }),
         figures_timer_(loop_, [this] { send_figures(); }),
@@ -107,29 +105,11 @@ class Coordinator final : private Lister::Client,
     if (Result<void> closed = close_shards(); !closed) return closed;
     if (commit_) commit_->start();
     log_end_at_start_ = books_->log_end();
-    if (state().relisting()) {
-      if (Result<void> known = load_known(); !known) return known;
-    }
-    std::deque<Lister::Marker> visits;
     for (const auto& [number, page] : state().open()) {
-      if (page.retry) {
-        if (Result<void> queued = queue_retries(number, page); !queued) return queued;
-      } else {
-        visits.push_back(page.asked_by);
-        visits_.push_back(number);
-      }
+      if (!page.retry) continue;
+      if (Result<void> queued = queue_retries(number, page); !queued) return queued;
     }
-    const store::Frontier& frontier = state().frontier();
-    listing_over_ = frontier.ended || left_to_list() == 0;
-    // Until the origin has shown that it takes the markers, nothing is handed out.
-    holding_ = !visits.empty() || (!listing_over_ && (frontier.marker || frontier.skipped > 0));
-    if (visits.empty() && listing_over_) {
-      plan_.end_listing();
-      check_finished();
-    } else {
-      lister_.start(std::move(visits), frontier.marker, listing_over_);
-    }
-    return {};
+    return walk_.begin();
   }
 
   // When no worker writes to one.
@@ -142,10 +122,6 @@ class Coordinator final : private Lister::Client,
     for (const ShardEnd& end : *finished)
       books_->add_shard(end);
     return books_->flush();
-  }
-
-  Result<void> load_known() {
-    return known_.load(place_.state_fd, books_->ledger()->job_id(), state());
   }
 
   Result<void> queue_retries(uint64_t number, const store::OpenPage& page) {
@@ -163,10 +139,6 @@ class Coordinator final : private Lister::Client,
     }
     plan_.add_page(number, std::move(names), page.settled.gaps(page.facts.names));
     return {};
-  }
-
-  uint64_t left_to_list() const {
-    return settings_.limit - std::min(settings_.limit, state().totals().listed);
   }
 
   // --- the supervisor ---
@@ -212,8 +184,8 @@ class Coordinator final : private Lister::Client,
     figures.pages = totals.pages;
     figures.content_low = totals.content.low;
     figures.content_high = totals.content.high;
-    figures.requests = lister_.requests() + workforce_.requests();
-    figures.retries = lister_.retries() + workforce_.retries();
+    figures.requests = walk_.requests() + workforce_.requests();
+    figures.retries = walk_.retries() + workforce_.retries();
     figures.fetched = fetched_;
     figures.listing_bound = wait_meter_.share(loop_.now());
     books_->complete(figures);
@@ -227,7 +199,7 @@ class Coordinator final : private Lister::Client,
   void drain() {
     if (draining_ || finished_) return;
     draining_ = true;
-    lister_.stop();
+    walk_.stop();
     workforce_.drain();
     drain_timer_.start(kDrainPatience);
     check_finished();
@@ -240,7 +212,7 @@ class Coordinator final : private Lister::Client,
   void finish(ExitStatus status, std::string text) {
     if (finished_) return;
     finished_ = true;
-    lister_.stop();
+    walk_.stop();
     Result<void> written = books_->flush();
     if (written) written = books_->write_failures();
     if (!written && status != ExitStatus::fatal) {
@@ -258,7 +230,8 @@ class Coordinator final : private Lister::Client,
   void check_finished() {
     if (finished_ || finishing_) return;
     if (plan_.finished() && !draining_) {
-      if (Result<void> written = books_->flush(); !written) return give_up(written.failure().text);
+      write_books();
+      if (finished_) return;
       if (queue_failures()) return dispatch();
       return complete();
     }
@@ -303,135 +276,11 @@ class Coordinator final : private Lister::Client,
 
   // --- the listing ---
 
-  bool wants_page() override { return !listing_over_ && (holding_ || plan_.wants_page()); }
-
-  Result<uint64_t> on_page(listing::PageReader& page,
-                           const std::optional<std::string>& next) override {
-    const bool visit = lister_.is_visit();
-    const uint64_t number = visit ? visits_.front() : 0;
-    uint64_t skip = state().frontier().skipped, limit = left_to_list();
-    if (visit) {
-      visits_.pop_front();
-      const store::OpenPage& open = state().open().at(number);
-      skip = open.skipped;
-      const bool was_cut = open.facts.next == store::PageFacts::Next::same;
-      limit = was_cut ? open.facts.listed : UINT64_MAX;
-    }
-    intake_.begin_page(skip, limit);
-    if (Result<void> read = page.read_names(intake_); !read) return std::move(read).failure();
-    const uint64_t names = skip + intake_.listed() + intake_.filtered();
-    const store::PageFacts facts = page_facts(next);
-    if (visit) {
-      take_visit(number, facts);
-    } else {
-      take_page(facts);
-    }
-    if (Result<void> written = books_->flush(); !written) return std::move(written).failure();
-    release_hold(visit);
-    return names;
-  }
-
-  store::PageFacts page_facts(const std::optional<std::string>& next) const {
-    using Next = store::PageFacts::Next;
-    store::PageFacts facts;
-    facts.next = intake_.limit_reached() ? Next::same : next ? Next::marker : Next::none;
-    if (facts.next == Next::marker) facts.marker = *next;
-    facts.listed = intake_.listed();
-    facts.names = intake_.names().count();
-    facts.duplicates = intake_.duplicates();
-    facts.rejected = intake_.too_long().size();
-    facts.filtered = intake_.filtered();
-    facts.names_hash = store::hash_of_names(intake_.names().bytes());
-    facts.log_end = books_->log_end();
-    if (facts.next == Next::same) facts.cut_hash = intake_.cut_hash();
-    return facts;
-  }
-
-  void log_too_long(store::PageFacts& facts) {
-    for (const std::string& name : intake_.too_long()) {
-      books_->log_failure(name, FileFailure{FailureClass::name_too_long, 0, 0,
-                                            fmt::format("{} bytes; at most {} are taken",
-                                                        name.size(), kMaxNameBytes)});
-    }
-    facts.log_end = books_->log_end();
-  }
-
-  void take_page(store::PageFacts facts) {
-    // The first names of a page that --limit had cut are known by their number alone: they must be
-    // the same ones.
-    const store::Frontier& frontier = state().frontier();
-    if (frontier.skipped > 0 && intake_.skipped_hash() != frontier.skipped_hash) {
-      log_warning("the page that --limit had cut has changed; the listing begins anew");
-      relist_wanted_ = true;
-      return;
-    }
-    const KnownPages::Page* const known =
-        facts.rejected == 0 ? known_.find(facts.names_hash, facts.names) : nullptr;
-    if (known != nullptr && facts.names > 0) {
-      books_->ledger()->add_known_page(facts, known->bytes, known->content);
-    } else {
-      log_too_long(facts);
-      const uint64_t number = books_->add_page(facts, intake_.names());
-      if (facts.names > 0) plan_.add_page(number, intake_.take_names(), {{0, facts.names}});
-    }
-    if (state().frontier().ended || intake_.limit_reached()) listing_over_ = true;
-  }
-
-  // A page that an earlier run had not done. When it is not what it was, it is a new page; and when
-  // it does not lead to where it led, the pages behind it may be others too.
-  void take_visit(uint64_t number, store::PageFacts facts) {
-    const store::OpenPage& open = state().open().at(number);
-    const store::PageFacts& was = open.facts;
-    if (facts.names_hash == was.names_hash && facts.names == was.names) {
-      return plan_.add_page(number, intake_.take_names(), open.settled.gaps(facts.names));
-    }
-    const bool leads_elsewhere = facts.next != was.next || facts.marker != was.marker;
-    const bool has_failures = open.failed + open.rejected + was.rejected > 0;
-    if (leads_elsewhere || has_failures) {
-      log_warning("the listing has changed since the last run; it begins anew");
-      relist_wanted_ = true;
-      return;
-    }
-    log_too_long(facts);
-    const uint64_t new_number = books_->ledger()->replace_page(number, facts);
-    if (facts.names > 0) plan_.add_page(new_number, intake_.take_names(), {{0, facts.names}});
-  }
-
-  void release_hold(bool visit) {
-    if (relist_wanted_) return relist();
-    if (!visit || (visits_.empty() && listing_over_)) holding_ = false;
-    if (listing_over_ && visits_.empty()) return end_listing();
-    dispatch();
-  }
-
-  bool on_marker_refused() override {
-    if (!holding_ || books_->ledger() == nullptr) return false;
-    relist();
-    return true;
-  }
-
-  // Nothing has been handed out yet.
-  void relist() {
-    relist_wanted_ = false;
-    store::Ledger& ledger = *books_->ledger();
-    plan_.clear();
-    visits_.clear();
-    ledger.relist();
-    Result<void> ready = ledger.flush();
-    if (ready) ready = load_known();
-    if (!ready) return give_up(ready.failure().text);
-    holding_ = false;
-    listing_over_ = left_to_list() == 0;
-    lister_.start();
-  }
-
-  void end_listing() {
-    lister_.stop();
-    plan_.end_listing();
+  void on_names() override { dispatch(); }
+  void on_listing_over() override {
     dispatch();
     check_finished();
   }
-
   void on_origin_alive() override { watch_.alive(); }
   void on_origin_trouble(const std::string& text) override { watch_.trouble(text); }
   void on_listing_failed(const Error& why) override { give_up(why.text); }
@@ -497,6 +346,17 @@ class Coordinator final : private Lister::Client,
     failing_.on_counters(before, now, loop_.now());
   }
 
+  // Once: it is tried again, and may break again, but there is nothing more to say about it.
+  void on_pipelining(const wire::Pipelining& found) override {
+    const bool too_many = found.breaks >= found.kBreaksToStop && found.borne < settings_.pipeline;
+    if (!too_many || std::exchange(told_of_pipeline_, true)) return;
+    log_warning(
+        "the origin breaks connections with more than {} requests in flight: no more are sent "
+        "ahead "
+        "on each, whatever --pipeline says, but to try it again after long",
+        found.borne);
+  }
+
   void on_fatal(const WorkerLink& link, const std::string& text) override {
     give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), text));
   }
@@ -513,9 +373,10 @@ class Coordinator final : private Lister::Client,
   }
 
   void dispatch() {
-    if (!draining_ && !finished_ && !holding_ && plan_.has_queued()) handout_.run();
+    const bool goes_on = !draining_ && !finished_;
+    if (goes_on && !walk_.holds() && plan_.has_queued()) handout_.run();
     update_wait_meter();
-    if (wants_page() && !draining_ && !finished_) lister_.want_more();
+    if (goes_on) walk_.want_more();
   }
 
   void update_wait_meter() {
@@ -533,18 +394,13 @@ class Coordinator final : private Lister::Client,
   std::unique_ptr<Books> books_;
   std::optional<GroupCommit> commit_;  // not in a verify
   Plan plan_;
-  PageIntake intake_;
-  KnownPages known_;
   FailingAnswers failing_;
   WaitMeter wait_meter_;
   uint64_t fetched_ = 0;           // files stored since this process began
   uint32_t unwritten_ = 0;         // outcomes since the books were written
   uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
-  std::deque<uint64_t> visits_;    // numbers of the pages that the lister visits again
   bool settled_ = false;           // an outcome has been taken since the last dispatch
-  bool listing_over_ = false;      // no page behind the frontier is wanted
-  bool holding_ = false;           // nothing is handed out yet
-  bool relist_wanted_ = false;
+  bool told_of_pipeline_ = false;  // that it is more than the origin bears
   bool draining_ = false;
   bool finishing_ = false;  // all is settled, the last commit is under way
   bool finished_ = false;
@@ -554,7 +410,7 @@ class Coordinator final : private Lister::Client,
   Workforce workforce_;
   Handout handout_{plan_, workforce_};
   Pacer pacer_;
-  Lister lister_;
+  ListingWalk walk_;
   OriginWatch watch_;
   net::Timer figures_timer_;
   net::Timer write_timer_;

@@ -42,6 +42,7 @@ struct Settings {
   uint32_t workers = 1;
   uint32_t batch_names = 1000;
   uint64_t max_in_flight = 64;  // requests, over all workers
+  uint32_t pipeline = 0;        // requests in flight on a connection, as asked for; 0: to be found
   double rate = 0;  // requests for files a second over all workers, at most; 0: no limit
   Durability durability = Durability::batch;
   bool pack = false;          // into shards, whose ends are in the ledger

@@ -90,6 +90,11 @@ void WorkerLink::on_frame(const wire::Frame& frame) {
       if (!pulse) return refuse(pulse.failure().text);
       return client_.on_pulse(*this, std::move(pulse).value());
     }
+    case wire::MessageType::pipelining: {
+      Result<wire::Pipelining> found = wire::parse_pipelining(frame.payload);
+      if (!found) return refuse(found.failure().text);
+      return client_.on_pipelining(*this, *found);
+    }
     case wire::MessageType::fatal: {
       Result<wire::Fatal> fatal = wire::parse_fatal(frame.payload);
       if (!fatal) return refuse(fatal.failure().text);

@@ -20,6 +20,7 @@ class WorkerLink final : private net::Stream::Handler {
     virtual bool on_hello(WorkerLink& link, const wire::Hello& hello) = 0;
     virtual void on_outcome(WorkerLink& link, wire::Outcome outcome) = 0;
     virtual void on_pulse(WorkerLink& link, wire::Pulse pulse) = 0;
+    virtual void on_pipelining(WorkerLink& link, const wire::Pipelining& found) = 0;
     virtual void on_fatal(WorkerLink& link, const wire::Fatal& fatal) = 0;
     // All messages that have come by now have been told.
     virtual void on_read_end() {}

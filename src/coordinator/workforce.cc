@@ -1,5 +1,6 @@
 #include "coordinator/workforce.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/log.h"
@@ -79,6 +80,7 @@ bool Workforce::on_hello(WorkerLink& link, const wire::Hello& hello) {
   } else if (draining_) {
     link.send_empty(wire::MessageType::drain);
   } else {
+    if (pipelining_ != wire::Pipelining()) link.send(pipelining_);
     client_.on_worker(link);
   }
   return true;
@@ -100,6 +102,19 @@ void Workforce::on_pulse(WorkerLink& link, wire::Pulse pulse) {
   if (stopped_) return;
   take_counters(link.holder(), pulse.counters);
   client_.on_pulse(pulse);
+}
+
+// What the deepest pipelines show counts. A limit that is none any more is found out at once, by
+// whoever is told of it.
+void Workforce::on_pipelining(WorkerLink&, const wire::Pipelining& found) {
+  if (stopped_) return;
+  if (found.borne > pipelining_.borne) pipelining_.breaks = 0;
+  if (found.borne >= pipelining_.borne) {
+    pipelining_.borne = found.borne;
+    pipelining_.breaks = std::max(pipelining_.breaks, found.breaks);
+  }
+  if (found.per_connection > 0) pipelining_.per_connection = found.per_connection;
+  client_.on_pipelining(pipelining_);
 }
 
 void Workforce::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {

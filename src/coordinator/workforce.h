@@ -1,5 +1,6 @@
 // Workforce: the workers as the coordinator sees them: their links, which of them are gone for
-// good, who has fallen silent, what they count. Loop thread only.
+// good, who has fallen silent, what they count, and what one has found out that the next one need
+// not. Loop thread only.
 //
 // A worker is gone when its link has ended and its process has been reaped: only then can nothing
 // of it touch a file any more, and its names may be handed to others.
@@ -31,6 +32,8 @@ class Workforce final : private WorkerLink::Client {
     // What a worker counts has grown from `before` to `now`.
     virtual void on_counters(const wire::WorkerCounters& before,
                              const wire::WorkerCounters& now) = 0;
+    // What all workers together have found of it has changed.
+    virtual void on_pipelining(const wire::Pipelining&) {}
     virtual void on_fatal(const WorkerLink& link, const std::string& text) = 0;
     // This worker must be ended; on_reaped follows.
     virtual void kill(const WorkerLink& link) = 0;
@@ -59,6 +62,7 @@ class Workforce final : private WorkerLink::Client {
   bool on_hello(WorkerLink& link, const wire::Hello& hello) override;
   void on_outcome(WorkerLink& link, wire::Outcome outcome) override;
   void on_pulse(WorkerLink& link, wire::Pulse pulse) override;
+  void on_pipelining(WorkerLink& link, const wire::Pipelining& found) override;
   void on_fatal(WorkerLink& link, const wire::Fatal& fatal) override;
   void on_read_end() override;
   void on_link_ended(WorkerLink& link, const std::string& why) override;
@@ -78,6 +82,7 @@ class Workforce final : private WorkerLink::Client {
   std::vector<std::unique_ptr<WorkerLink>> links_;
   std::vector<WorkerLink*> at_work_;  // those that have said hello and have not ended
   std::unordered_map<HolderId, wire::WorkerCounters> counters_;
+  wire::Pipelining pipelining_;                   // what all of them have found
   wire::WorkerCounters of_gone_;                  // what those that are gone had counted
   std::unordered_map<pid_t, HolderId> orphaned_;  // link ended, process not yet reaped
   std::set<pid_t> reaped_;                        // process reaped, end of its link not yet seen

@@ -7,18 +7,16 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/byte_order.h"
 #include "base/io.h"
 #include "store/dead_letters.h"
 #include "store/ledger_fields.h"
 #include "store/page_archive.h"
 #include "store/record.h"
+#include "store/standing_failures.h"
 
 namespace gigafetch::store {
 namespace {
 
-constexpr char kFile[] = "ledger";
-constexpr char kNewFile[] = "ledger.new";
 // A ledger is some bytes a page and is written anew long before this.
 constexpr size_t kMaxLedgerBytes = size_t{1} << 30;
 // The ledger is written anew when so much has gathered behind its base.
@@ -30,51 +28,6 @@ Result<uint64_t> random_id() {
   return id;
 }
 
-std::string header(uint64_t job_id) {
-  std::string out(kLedgerMagic);
-  put_le<uint32_t>(out, kLedgerVersion);
-  put_le<uint32_t>(out, 0);
-  put_le<uint64_t>(out, job_id);
-  return out;
-}
-
-std::string run_payload(uint64_t run_id, std::string_view boot_id) {
-  std::string out;
-  put_le<uint64_t>(out, run_id);
-  put_sized(out, boot_id);
-  return out;
-}
-
-void append_base(std::string& out, uint64_t seed, LedgerRecord type, std::string_view payload) {
-  append_record(out, out.size(), seed, static_cast<uint8_t>(type), payload);
-}
-
-// Header and base records of a ledger file.
-std::string base(uint64_t job_id, const JobIdentity& identity,
-                 const std::optional<std::string>& checkpoint, std::string_view run) {
-  std::string out = header(job_id);
-  append_base(out, job_id, LedgerRecord::identity, encode_identity(identity));
-  if (checkpoint) append_base(out, job_id, LedgerRecord::checkpoint, *checkpoint);
-  append_base(out, job_id, LedgerRecord::run, run);
-  return out;
-}
-
-Result<UniqueFd> write_new_file(int state_fd, std::string_view bytes) {
-  UniqueFd fd(::openat(state_fd, kNewFile,
-                       O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd) return errno_error(errno, "cannot make the ledger");
-  if (const int failed = write_all(fd.get(), bytes); failed != 0) {
-    return errno_error(failed, "cannot write the ledger");
-  }
-  if (::fdatasync(fd.get()) != 0) return errno_error(errno, "cannot sync the ledger");
-  return fd;
-}
-
-bool is_selected(const FailureEntry& entry, const RetryRange& range) {
-  if (is_rejection(entry.failure.cause)) return false;
-  return entry.offset >= (is_passing(entry.failure) ? range.passing_begin : range.permanent_begin);
-}
-
 }  // namespace
 
 Result<std::string> current_boot_id() {
@@ -84,41 +37,6 @@ Result<std::string> current_boot_id() {
   while (id && !id->empty() && id->back() == '\n')
     id->pop_back();
   return id;
-}
-
-Result<void> SyncJob::run() const {
-  Result<void> synced = sync();
-  if (synced) return write_anew();
-  // At once, before anybody can die over it: a device tells of a lost write only once, and whoever
-  // comes next would believe the records (syncfs(2), fsync(2)).
-  if (::ftruncate(ledger_fd, static_cast<off_t>(synced_before)) != 0) {
-    return error(synced.failure().code, "{}; and cannot cut the ledger", synced.failure().text);
-  }
-  return synced;
-}
-
-Result<void> SyncJob::sync() const {
-  if (output_fd >= 0 && ::syncfs(output_fd) != 0) {
-    return errno_error(errno, "cannot sync the file system of the output folder");
-  }
-  if (failures_fd >= 0 && ::fdatasync(failures_fd) != 0) {
-    return errno_error(errno, "cannot sync the record of failed files");
-  }
-  if (::fdatasync(ledger_fd) != 0) return errno_error(errno, "cannot sync the ledger");
-  if (sync_folder && ::fsync(state_fd) != 0) {
-    return errno_error(errno, "cannot sync the state folder");
-  }
-  return {};
-}
-
-Result<void> SyncJob::write_anew() const {
-  if (new_base.empty()) return {};
-  if (Result<void> kept = append_to_archive(state_fd, archive_offset, archive); !kept) return kept;
-  Result<UniqueFd> made = write_new_file(state_fd, new_base);
-  if (!made) return std::move(made).failure();
-  // The archive's name, too, must be there before a ledger that counts on it.
-  if (::fsync(state_fd) != 0) return errno_error(errno, "cannot sync the state folder");
-  return {};
 }
 
 // --- opening ---
@@ -140,10 +58,11 @@ Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
   if (!job_id) return std::move(job_id).failure();
   if (!run_id) return std::move(run_id).failure();
   if (!boot_id) return std::move(boot_id).failure();
-  const std::string bytes = base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
-  Result<UniqueFd> fd = write_new_file(state_fd, bytes);
+  const std::string bytes =
+      ledger_base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
+  Result<UniqueFd> fd = write_new_ledger(state_fd, bytes);
   if (!fd) return std::move(fd).failure();
-  if (::renameat(state_fd, kNewFile, state_fd, kFile) != 0) {
+  if (::renameat(state_fd, kNewLedgerFile, state_fd, kLedgerFile) != 0) {
     return errno_error(errno, "cannot put the ledger in place");
   }
   Result<FailureLog> failures = FailureLog::create(state_fd, *job_id);
@@ -159,7 +78,7 @@ Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
 }
 
 Result<std::optional<LedgerImage>> Ledger::read(int state_fd, bool repair) {
-  const UniqueFd fd(::openat(state_fd, kFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd fd(::openat(state_fd, kLedgerFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd && errno == ENOENT) return std::optional<LedgerImage>();
   if (!fd) return errno_error(errno, "cannot open the ledger");
   Result<std::string> bytes = read_to_end(fd.get(), kMaxLedgerBytes, "the ledger");
@@ -185,7 +104,7 @@ Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
   Result<std::string> boot_id = current_boot_id();
   if (!run_id) return std::move(run_id).failure();
   if (!boot_id) return std::move(boot_id).failure();
-  UniqueFd fd(::openat(state_fd, kFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(::openat(state_fd, kLedgerFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return errno_error(errno, "cannot open the ledger");
   // Synced, so that what is cut cannot come back behind what is written now.
   if (image.cut > 0 &&
@@ -390,8 +309,8 @@ Result<SyncJob> Ledger::begin_sync(int output_fd) {
     job.archive_offset = now.archive_bytes();
     job.archived_pages = now.done().size();
     job.new_base =
-        base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
-             run_payload(run_id_, boot_id_));
+        ledger_base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
+                    run_payload(run_id_, boot_id_));
   }
   dirty_ = false;
   return job;
@@ -433,12 +352,12 @@ Result<void> Ledger::switch_to_new(SyncJob& job) {
   if (Result<void> flushed = flush(); !flushed) return flushed;
   Result<std::string> since = copy_since(job.covered, job.new_base.size());
   if (!since) return std::move(since).failure();
-  UniqueFd fd(::openat(state_fd_, kNewFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(::openat(state_fd_, kNewLedgerFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return errno_error(errno, "cannot open the new ledger");
   if (const int failed = write_all(fd.get(), *since); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }
-  if (::renameat(state_fd_, kNewFile, state_fd_, kFile) != 0) {
+  if (::renameat(state_fd_, kNewLedgerFile, state_fd_, kLedgerFile) != 0) {
     return errno_error(errno, "cannot put the new ledger in place");
   }
   fd_ = std::move(fd);
@@ -467,31 +386,6 @@ Result<void> Ledger::take_back_unsynced() {
 }
 
 // --- failures ---
-
-Result<void> read_standing_failures(
-    int state_fd, uint64_t job_id, const LedgerState& state,
-    const std::function<Result<void>(const FailureEntry& entry)>& on_failure) {
-  const FailureSpan& span = state.failures();
-  // How many names of each open retry page have been met.
-  std::map<uint64_t, uint32_t> met;
-  Result<void> taken;
-  const auto take = [&](const FailureEntry& entry) {
-    const bool rejected = is_rejection(entry.failure.cause);
-    bool stands = rejected || entry.offset >= (is_passing(entry.failure) ? span.passing_done
-                                                                         : span.permanent_done);
-    for (const auto& [number, page] : state.open()) {
-      if (!page.retry || entry.offset < page.retry->begin || entry.offset >= page.retry->end ||
-          !is_selected(entry, *page.retry)) {
-        continue;
-      }
-      stands |= !page.settled.contains(met[number]++);
-    }
-    if (stands) taken = on_failure(entry);
-    return taken.ok();
-  };
-  Result<void> read = read_failures(state_fd, job_id, span.begin, span.end, take);
-  return read ? taken : read;
-}
 
 Result<void> Ledger::write_dead_letters(const std::string& file) const {
   const std::string new_file = file + ".new";

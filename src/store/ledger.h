@@ -1,41 +1,6 @@
 // The ledger: the file `ledger` in the state folder, which says what of the job is done. A file
-// that was fetched counts when its STORED record says so, not when its name is there.
-//
-//     offset 0   "GFLEDGER"             8 bytes
-//            8   format version         u32, 3
-//           12   zero                   u32
-//           16   job id                 u64, random: the files beside the ledger carry it too
-//           24   records (store/record.h), seeded with the job's id up to the first RUN
-//                and in every RUN and SYNCED, with the run's id otherwise
-//
-// Numbers in records are varints unless said otherwise, hashes 16 bytes, texts a length and bytes.
-//
-//     IDENTITY    1  the job (store/job_identity.h)
-//     CHECKPOINT  2  the whole state, where the ledger was written anew (LedgerState::checkpoint)
-//     RUN         3  run id u64, boot id text: a process begins to write
-//     PAGE        4  facts, before the first of its names is handed out
-//     STORED      5  page, ranges of names, bytes, sum over the contents (store/content_hash.h)
-//     FAIL        6  page, ranges of names, how many of them are rejected, size of the failure log
-//     SYNCED      7  an offset: all that stands before it, and the files it speaks of, are on the
-//                    device
-//     REPLACE     8  page, facts: an open page came back different
-//     KNOWN       9  facts, bytes, contents: a page met again after RELIST, all of it stored
-//     RETRY      10  four offsets into the failure log (RetryRange), names
-//     RELIST     11  nothing: the listing begins anew
-//     SHARD      12  worker, number, end, finished (0 or 1): how much of a shard is committed;
-//                    stands before the STORED of the names in it, so that these are never cut
-//
-//     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
-//                 duplicates, rejected, filtered, size of the failure log, hash of the names;
-//                 with 2, hash of all names of the page up to the limit
-//     ranges      how many, then for each the gap before it and its length
-//
-// SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers
-// must never pass for a torn end.
-//
-// IDENTITY, then a CHECKPOINT if there is one, then RUN are the base: they are on the device before
-// the file gets its name, so damage in them is never a torn end. Behind the base, a record counts
-// when it and all before it are valid. What the last SYNCED covers also counts after a power loss.
+// that was fetched counts when its STORED record says so, not when its name is there. The records,
+// and which of them count, are in store/ledger_format.h.
 //
 // Once enough has gathered behind the base, the ledger is written anew: a checkpoint of what has
 // just been synced, then the records since, then a rename. So its size, and the time to read it, do
@@ -61,47 +26,17 @@
 #include "base/unique_fd.h"
 #include "store/failure_log.h"
 #include "store/job_identity.h"
+#include "store/ledger_format.h"
 #include "store/ledger_recovery.h"
 #include "store/ledger_state.h"
+#include "store/ledger_sync.h"
 
 namespace gigafetch::store {
-
-// What a group commit does off the loop: makes the file system, then the ledger, durable.
-class SyncJob {
- public:
-  // Blocks for as long as the devices need. Fails when anything could not be synced; then what was
-  // written since the last good one may be lost, and trying again would prove nothing (fsync(2)).
-  Result<void> run() const;
-
- private:
-  friend class Ledger;
-  Result<void> sync() const;
-  Result<void> write_anew() const;
-  uint64_t synced_before = 0;  // ledger bytes that were durable before
-  bool had_records = false;    // else only the last SYNCED is made durable
-  int output_fd = -1;          // -1: no syncfs
-  int ledger_fd = -1;
-  int failures_fd = -1;
-  int state_fd = -1;
-  bool sync_folder = false;  // the state folder has a new ledger since the last one
-  uint64_t covered = 0;      // ledger bytes that this job makes durable
-  // To write the ledger anew; empty: not this time.
-  std::string new_base;
-  std::string archive;
-  uint64_t archive_offset = 0;
-  size_t archived_pages = 0;
-};
 
 // Calls `on_page` for each page that is done, in the archive or since, in the order in which they
 // were. Bounded memory.
 Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& state,
                              const std::function<void(const DonePage& page)>& on_page);
-
-// Calls `on_failure` for the failures that stand: those of names that are not stored, and not being
-// tried again. Bounded memory.
-Result<void> read_standing_failures(
-    int state_fd, uint64_t job_id, const LedgerState& state,
-    const std::function<Result<void>(const FailureEntry& entry)>& on_failure);
 
 class Ledger {
  public:

@@ -1,4 +1,4 @@
-// The fields of the ledger's records as bytes: see store/ledger.h for the order.
+// The fields of the ledger's records as bytes: see store/ledger_format.h for the order.
 #pragma once
 
 #include <optional>

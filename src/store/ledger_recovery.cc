@@ -5,6 +5,7 @@
 
 #include "base/byte_order.h"
 #include "store/ledger_fields.h"
+#include "store/ledger_format.h"
 #include "store/record.h"
 
 namespace gigafetch::store {

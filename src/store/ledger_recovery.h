@@ -1,4 +1,4 @@
-// Reading a ledger's bytes back: which of its records count. Pure; the format is in store/ledger.h.
+// Reading a ledger's bytes back (store/ledger_format.h): which of its records count. Pure.
 #pragma once
 
 #include <cstdint>
@@ -10,30 +10,6 @@
 #include "store/ledger_state.h"
 
 namespace gigafetch::store {
-
-inline constexpr std::string_view kLedgerMagic = "GFLEDGER";
-inline constexpr uint32_t kLedgerVersion = 3;
-inline constexpr size_t kLedgerHeaderBytes = 24;
-
-enum class LedgerRecord : uint8_t {
-  identity = 1,
-  checkpoint = 2,
-  run = 3,
-  page = 4,
-  stored = 5,
-  fail = 6,
-  synced = 7,
-  replace = 8,
-  known = 9,
-  retry = 10,
-  relist = 11,
-  shard = 12,
-};
-
-// Whether such a record is seeded with the job's id wherever it stands.
-constexpr bool is_of_job(LedgerRecord type) {
-  return type == LedgerRecord::run || type == LedgerRecord::synced;
-}
 
 struct LedgerImage {
   uint64_t job_id = 0;

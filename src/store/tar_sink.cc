@@ -244,13 +244,13 @@ StoreStatus TarSink::append_to_main(Lot& lot) {
   lot.members.clear();
   lot.entries.clear();
   if (spare_.size() < kSpareBuffers) spare_.push_back(std::exchange(lot.members, {}));
-  bool finished = false;
-  StoreStatus status = seal(*main_, lot, finished);
-  if (!finished) return status;
-  main_.reset();
-  // At once, where other lots wait for it: descriptors are free now, and a commit cannot be put off
-  // for want of one.
-  if (gathered_ > 0) (void)create(main_);
+  bool full = is_full(*main_);
+  std::unique_ptr<ShardFile> next;
+  // While other lots wait for a shard there is one: a commit cannot be put off for want of a
+  // descriptor, as a file can. The full one goes on until it can be replaced.
+  if (full && gathered_ > 0) full = create(next).kind() != StoreStatus::Kind::busy;
+  StoreStatus status = seal(*main_, lot, full);
+  if (full) main_ = std::move(next);
   return status;
 }
 
@@ -262,23 +262,22 @@ StoreStatus TarSink::commit_stream(Lot& lot, const ShardEnd& streamed) {
   const IndexEntry entry{stream->entry_hash, 0};
   const uint64_t blocks = (shard.size() - stream->entry_begin) / kTarBlock;
   shard.index().add({&entry, 1}, blocks, stream->entry_begin, shard.size());
-  bool finished = false;
-  StoreStatus status = seal(shard, lot, finished);
-  if (finished) stream->shard.reset();
-  stream->free = status.ok() && !finished;
+  const bool full = is_full(shard);
+  StoreStatus status = seal(shard, lot, full);
+  if (full) stream->shard.reset();
+  stream->free = status.ok() && !full;
   return status;
 }
 
-StoreStatus TarSink::seal(ShardFile& shard, Lot& lot, bool& finished) {
-  finished = shard.size() >= options_.shard_size;
-  if (finished) {
+StoreStatus TarSink::seal(ShardFile& shard, Lot& lot, bool full) {
+  if (full) {
     if (StoreStatus status = shard.append(packed(end_of_archive())); !status.ok()) return status;
     shard.index().flush();
   }
   if (options_.sync_files) {
     if (StoreStatus status = shard.sync(); !status.ok()) return status;
   }
-  lot.committed.push_back(shard.end(finished));
+  lot.committed.push_back(shard.end(full));
   return {};
 }
 

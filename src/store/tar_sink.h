@@ -9,8 +9,9 @@
 //     gathered: put, or open, append, close --> lot --commit--> the main shard
 //     streamed: append --> a stream shard --close--> held by the lot --commit--> free for the next
 //
-// A shard that has reached its size gets its end of archive with the commit that reaches it. The
-// others get it when the run ends or the next one begins (store/shard_recovery.h).
+// A shard that has reached its size gets its end of archive with the commit that reaches it, unless
+// lots are waiting and no other shard can be made for want of descriptors: then it grows until one
+// can. The others get it when the run ends or the next one begins (store/shard_recovery.h).
 //
 // Rejected: one buffer for all batches of a worker, appended when one of them is done. A shard
 // would then hold files whose outcomes are still to come, and after a death they would be in two
@@ -37,7 +38,7 @@ class TarSink final : public Sink {
   struct Options {
     uint32_t worker = 0;
     Layout layout = Layout::tree;
-    uint64_t shard_size = uint64_t{1} << 30;  // bytes as written; one file can go beyond
+    uint64_t shard_size = uint64_t{1} << 30;  // bytes as written; one lot or file goes beyond
     uint64_t gather_bytes = 512 * 1024;       // larger files are streamed
     int zstd_level = 0;                       // 0: not compressed
     bool sync_files = false;                  // fdatasync before a lot counts (--durability file)
@@ -77,8 +78,9 @@ class TarSink final : public Sink {
   StoreStatus take_stream(Stream*& stream);
   StoreStatus append_to_main(Lot& lot);
   StoreStatus commit_stream(Lot& lot, const ShardEnd& streamed);
-  // Ends the archive when the shard has its size, or syncs it; notes its end in the lot.
-  StoreStatus seal(ShardFile& shard, Lot& lot, bool& finished);
+  bool is_full(const ShardFile& shard) const { return shard.size() >= options_.shard_size; }
+  // Ends the archive when the shard is full; syncs it if need be, and notes its end in the lot.
+  StoreStatus seal(ShardFile& shard, Lot& lot, bool full);
   std::string_view packed(std::string_view bytes);
   void update_time();
 

@@ -299,6 +299,23 @@ Result<Shards> parse_shards(std::string_view payload) {
   return message;
 }
 
+void append(std::string& out, const Pipelining& message) {
+  FrameWriter frame(out, MessageType::pipelining);
+  put_le<uint32_t>(out, message.borne);
+  put_le<uint32_t>(out, message.breaks);
+  put_le<uint64_t>(out, message.per_connection);
+}
+
+Result<Pipelining> parse_pipelining(std::string_view payload) {
+  PayloadReader in(payload);
+  Pipelining message;
+  message.borne = in.take<uint32_t>();
+  message.breaks = in.take<uint32_t>();
+  message.per_connection = in.take<uint64_t>();
+  if (!in.ok_at_end() || message.borne == 0) return malformed("pipelining");
+  return message;
+}
+
 void append(std::string& out, const Fatal& message) {
   FrameWriter frame(out, MessageType::fatal);
   put_text(out, message.text, kMaxText);

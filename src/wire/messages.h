@@ -123,6 +123,17 @@ struct Shards {
   uint32_t first = 0;
 };
 
+// Worker to coordinator, when it has found out more: how much the origin lets itself be asked ahead
+// on a connection. And back, after the hello of a worker that comes later.
+struct Pipelining {
+  uint32_t borne = 1;   // requests in flight at once that have all been answered; at least 1
+  uint32_t breaks = 0;  // of connections with more in flight, each as more was tried
+  uint64_t per_connection = 0;  // requests behind which the origin closes; 0: not known
+  // After so many breaks more than was borne is left alone for long.
+  static constexpr uint32_t kBreaksToStop = 2;
+  bool operator==(const Pipelining&) const = default;
+};
+
 // Worker to coordinator: the run cannot go on (a full disk, say). Nothing of it is retried.
 struct Fatal {
   std::string text;
@@ -153,6 +164,7 @@ void append(std::string& out, const Pulse& message);
 void append(std::string& out, const Fatal& message);
 void append(std::string& out, const Pace& message);
 void append(std::string& out, const Shards& message);
+void append(std::string& out, const Pipelining& message);
 void append(std::string& out, const Figures& message);
 void append(std::string& out, const Done& message);
 void append(std::string& out, const KillWorker& message);
@@ -167,6 +179,7 @@ Result<Pulse> parse_pulse(std::string_view payload);
 Result<Fatal> parse_fatal(std::string_view payload);
 Result<Pace> parse_pace(std::string_view payload);
 Result<Shards> parse_shards(std::string_view payload);
+Result<Pipelining> parse_pipelining(std::string_view payload);
 Result<Figures> parse_figures(std::string_view payload);
 Result<Done> parse_done(std::string_view payload);
 Result<KillWorker> parse_kill_worker(std::string_view payload);

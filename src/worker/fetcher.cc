@@ -250,6 +250,16 @@ void Fetcher::set_pace(const wire::Pace& pace) {
   if (state_ == State::running) pump();
 }
 
+wire::Pipelining Fetcher::pipelining() const {
+  const uint64_t limit = request_limit_.now();
+  return {depth_.borne(), depth_.breaks(), limit == RequestLimit::kNone ? 0 : limit};
+}
+
+void Fetcher::learn(const wire::Pipelining& found) {
+  depth_.learn(found.borne, found.breaks);
+  if (found.per_connection > 0) request_limit_.learn(found.per_connection);
+}
+
 void Fetcher::arm_wake_timer() {
   const TimePoint now = loop_.now();
   std::optional<TimePoint> wake = queue_.next_due();

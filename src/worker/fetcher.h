@@ -57,6 +57,10 @@ class Fetcher final : private FetchConnection::Owner {
 
   // This worker's share of what the origin bears, from now on.
   void set_pace(const wire::Pace& pace);
+  // What has been found of how much may be pipelined, and what another worker has, before the first
+  // batch.
+  wire::Pipelining pipelining() const;
+  void learn(const wire::Pipelining& found);
   // The longest Retry-After since the last call; 0 when there was none.
   Millis take_retry_after() { return std::exchange(retry_after_, Millis(0)); }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "wire/messages.h"
+
 namespace gigafetch::worker {
 
 // Depth: how many requests may be in flight on one connection.
@@ -19,6 +21,15 @@ class Depth {
   Depth(uint32_t start, uint32_t most) : top_(most), most_(most), depth_(std::min(start, most)) {}
 
   uint32_t now() const { return depth_; }
+  // What has been found, and what another worker has: it need not break connections to find it.
+  uint32_t borne() const { return borne_; }
+  uint32_t breaks() const { return breaks_; }
+  void learn(uint32_t borne, uint32_t breaks) {
+    borne_ = std::min(borne, top_);
+    breaks_ = std::min(breaks, kBreaksToStop);
+    if (breaks_ == kBreaksToStop) most_ = borne_;
+    depth_ = std::min(std::max(depth_, borne_), most_);
+  }
 
   // So many requests that were in flight at once have all been answered.
   void on_answered(uint32_t pipelined) {
@@ -49,7 +60,7 @@ class Depth {
   static constexpr uint32_t kCleanToDouble = 64;
   // Of one pipeline: it takes several to show that the origin bears them.
   static constexpr uint32_t kMostCounted = 16;
-  static constexpr uint32_t kBreaksToStop = 2;
+  static constexpr uint32_t kBreaksToStop = wire::Pipelining::kBreaksToStop;
   // Answers until a depth that broke is tried once more, at first, and how that grows.
   static constexpr uint64_t kFirstPatience = 10'000;
   static constexpr uint64_t kPatienceFactor = 8;
@@ -83,6 +94,8 @@ class RequestLimit {
 
   // Requests to send on one connection, at most.
   uint64_t now() const { return limit_; }
+  // Another worker has found it.
+  void learn(uint64_t limit) { limit_ = candidate_ = limit; }
 
   // The origin closed a connection behind this many responses. True when it has done so before.
   bool on_close(uint64_t responses) {

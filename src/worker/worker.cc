@@ -144,6 +144,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (frame.type == wire::MessageType::batch) return on_batch(frame.payload);
     if (frame.type == wire::MessageType::pace) return on_pace(frame.payload);
     if (frame.type == wire::MessageType::shards) return on_shards(frame.payload);
+    if (frame.type == wire::MessageType::pipelining) return on_pipelining(frame.payload);
     if (!frame.payload.empty()) return leave("a message with too much in it came");
     switch (frame.type) {
       case wire::MessageType::drain:
@@ -167,6 +168,13 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     const Result<wire::Shards> shards = wire::parse_shards(payload);
     if (!shards) return leave(shards.failure().text);
     sink_->set_first_shard(shards.value().first);
+  }
+
+  void on_pipelining(std::string_view payload) {
+    const Result<wire::Pipelining> found = wire::parse_pipelining(payload);
+    if (!found) return leave(found.failure().text);
+    fetcher_.learn(found.value());
+    told_pipelining_ = fetcher_.pipelining();
   }
 
   void on_batch(std::string_view payload) {
@@ -316,13 +324,21 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     }
   }
 
+  // Before what was stored meanwhile is told: a worker that dies then leaves it to the next one.
+  void tell_pipelining() {
+    const wire::Pipelining found = fetcher_.pipelining();
+    if (std::exchange(told_pipelining_, found) != found) send(found);
+  }
+
   void send_outcome(wire::Outcome outcome) {
+    tell_pipelining();
     outcome.counters = fetcher_.counters();
     send(outcome);
   }
 
   void send_pulse() {
     last_pulse_ = monotonic_now();
+    tell_pipelining();
     const Millis retry_after = fetcher_.take_retry_after();
     send(wire::Pulse{fetcher_.counters(), static_cast<uint32_t>(retry_after.count()),
                      fetcher_.trouble()});
@@ -360,6 +376,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   bool broken_ = false;
   int exit_status_ = 0;
   TimePoint last_pulse_;
+  wire::Pipelining told_pipelining_;
   Fetcher fetcher_;
   net::Timer pulse_timer_;
   net::Timer pushback_timer_;

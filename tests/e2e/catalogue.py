@@ -1,7 +1,6 @@
 """The files of `gigafetch origin`, from the formulas in src/origin/catalogue.h, and the origin itself."""
-import subprocess
-
 from command import BINARY
+from origin_process import OriginProcess
 
 MASK = (1 << 64) - 1
 GAMMA = 0x9E3779B97F4A7C15
@@ -40,21 +39,8 @@ def files(count, size=100, seed=1):
     return {name: body_of(name, size, seed) for name in names(count, seed)}
 
 
-class Origin:
+class Origin(OriginProcess):
     """`gigafetch origin` on a free port of `host`."""
 
     def __init__(self, *options, host="127.0.0.1", port=0):
-        self.process = subprocess.Popen([BINARY, "origin", "--listen", f"{host}:{port}", *map(str, options)],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        self.pid = self.process.pid
-        first_line = self.process.stdout.readline().decode().split()
-        assert first_line[:2] == ["listening", "on"], first_line
-        self.url = first_line[2]
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
+        super().__init__(BINARY, *options, listen=f"{host}:{port}")

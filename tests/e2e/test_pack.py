@@ -12,11 +12,11 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch, run, verify
+from command import BINARY, QUIET, Running, dead_letters, fetch, run, verify
 from layouts import fanout_tail, joined_tail, path_of, stored_files
 from processes import wait_until
-from raw_server import FIN, RawServer, answer, chunked, page, pages_of
-from shards import FILE, check_packed, check_readable, check_tidy, indexes, members, packed, shards, tool
+from raw_server import FIN, HANG, RawServer, answer, chunked, page, pages_of
+from shards import FILE, check_packed, check_readable, check_tidy, indexes, listed_by, members, packed, shards, tool
 
 MIB = 1 << 20
 SINKS = {"tar": ["--sink", "tar"], "zstd": ["--sink", "tar", "--zstd", "3"]}
@@ -237,6 +237,8 @@ def test_an_empty_listing_makes_no_shard(out):
     (["--sink", "tar", "--zstd", "0"], ["--zstd"]), (["--sink", "tar", "--zstd", "20"], ["--zstd"]),
     (["--sink", "tar", "--zstd", "-1"], ["--zstd"]), (["--sink", "tar", "--zstd", "x"], ["--zstd"]),
     (["--sink", "tar", "--zstd", ""], ["--zstd"]), (["--sink", "tar", "--zstd"], ["--zstd"]),
+    (["--shard-size", "1G"], ["--shard-size", "--sink tar"]),
+    (["--sink", "files", "--shard-size", "1G"], ["--shard-size", "--sink tar"]),
     (["--sink", "tar", "--shard-size", "0"], ["--shard-size"]),
     (["--sink", "tar", "--shard-size", "-1"], ["--shard-size"]),
     (["--sink", "tar", "--shard-size", "1X"], ["--shard-size"]), (["--sink", "zip"], ["--sink"]),
@@ -412,6 +414,62 @@ def test_names_listed_on_several_pages_are_stored_as_often(out):
     found = [path for shard in shards(out) for path, _ in members(shard)]
     assert sorted(found) == sorted(names + names[10:40] + names[:5])
     check_readable(out)
+
+
+def test_of_two_copies_the_latest_counts_also_for_tar_when_it_is_told_so(out, tmp_path):
+    names = ["fails", "a", "b"]
+    with RawServer({name: b"old" for name in names}) as server:
+        fetch(server.url, out, "--sink", "tar", "--workers", 1, "--limit", 3)
+        stored_at = int(time.time())
+        wait_until(lambda: int(time.time()) > stored_at, "the next second")
+        # Another listing, so that all of it is fetched again.
+        server.files = {name: b"new" for name in (b"c", b"b", b"a", b"fails")}
+        server.pages = {None: page(["c", "b", "a", "fails"])}
+        server.on_file("fails", answer(b"", "404 Not Found"))
+        done = fetch(server.url, out, "--sink", "tar", "--workers", 1, code=3)
+        assert (done.summary["stored"], done.summary["failed"]) == (3, 1)
+        assert dead_letters(out).keys() == {"fails"}
+        bodies = {"a": b"new", "b": b"new", "c": b"new", "fails": b"old"}
+        for name, body in bodies.items():
+            assert tool(BINARY, "cat", out, name) == body
+        verify(server.url, out).says("2 files that also stand there again")
+    # In an order in which the shards of several workers may stand.
+    archives = b"".join(shard.read_bytes() for shard in reversed(shards(out)))
+    for options, expected in ([], {**bodies, "a": b"old", "b": b"old"}), (["--keep-newer-files"], bodies):
+        into = tmp_path / "-".join(["into", *options])
+        into.mkdir()
+        subprocess.run(["tar", "-xi", *options, "-C", into], input=archives, check=True, capture_output=True)
+        assert stored_files(into) == expected
+
+
+@BOTH
+def test_shards_of_a_run_that_was_cut_short_hold_what_counts_and_are_ended_by_the_next(sink, out):
+    files = {f"f{i}": body_of(f"f{i}") for i in range(100)}
+    large = random.Random(1).randbytes(MIB)
+    with RawServer(files | {"large": large}) as server:
+        args = [*SINKS[sink], "--workers", 1]
+        server.on_file("large", [answer(large)[:-1000], HANG])
+        with Running("fetch", *QUIET, *args, server.url, out) as running:
+            wait_until(lambda: out.exists() and len(shards(out)) == 2, "a shard of each kind")
+            wait_until(lambda: all(shard.stat().st_size for shard in shards(out)), "a lot committed")
+            running.signal(signal.SIGTERM)
+            done = running.ended(4)
+        assert "run the same command again" in done.err and done.summary["stored"] == len(files)
+        # The streamed file was given up, and leaves an empty shard; the other holds whole members, and no end of archive.
+        empty, whole = sorted(shards(out), key=lambda shard: shard.stat().st_size)
+        assert empty.stat().st_size == 0
+        if sink == "zstd":
+            tool("zstd", "-tq", whole)
+        assert sorted(listed_by("tar", whole)) == sorted(name.encode() for name in files)
+        assert tool(BINARY, "cat", out, "f7") == files["f7"]
+        run("cat", out, "large", code=1)
+        verify(server.url, out, code=3)
+        server.on_file("large", answer(large))
+        assert fetch(server.url, out, *args).summary["stored"] == len(files) + 1
+        verify(server.url, out)
+    check_packed(out, files | {"large": large})
+    check_tidy(out)
+
 
 
 def test_a_shard_that_somebody_has_unpacked_in_place_is_told(out):

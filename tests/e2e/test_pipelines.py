@@ -1,10 +1,15 @@
 """How deep an origin lets itself be pipelined is found out, and never exceeded again."""
+import asyncio
+import os
+import signal
+
 import pytest
 
-from command import fetch
+from command import QUIET, Running, fetch
 from layouts import stored_files
 from nginx import Nginx
-from raw_server import FIN, RST, RawServer, answer
+from processes import at_work, wait_until
+from raw_server import FIN, RST, RawServer, answer, pages_of
 
 CONNECTIONS = 4
 BEARS = 5  # requests at once: a depth of 4 goes well, one of 8 does not
@@ -49,10 +54,12 @@ BREAKING = {
 def test_a_depth_that_breaks_is_found_out_and_left(breaking, depth, out):
     files = {f"f{i:05}": f"<{i}>".encode() for i in range(8000)}
     with Shallow(files, BEARS, BREAKING[breaking]) as server:
-        summary = fetch(server.url, out, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", depth,
-                        "--layout", "flat").summary
+        done = fetch(server.url, out, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", depth,
+                     "--layout", "flat")
+    summary = done.summary
     assert summary["failed"] == 0
     assert stored_files(out) == files
+    assert done.err.count("more than 4 requests in flight") == (0 if depth == "auto" else 1)
     # Each depth too many is tried twice, by every connection at most; or a time or two more, where connections that
     # broke together are told of apart. Without a memory it would be some 70 times.
     assert len(server.breaks) <= 6 * CONNECTIONS
@@ -69,6 +76,48 @@ def test_an_origin_that_takes_one_request_at_a_time_gets_them_so(out):
     # Closes behind as many responses as another by chance are taken for a limit at first.
     assert len(server.breaks) <= 5 * CONNECTIONS
     assert server.connections <= 1 + CONNECTIONS + len(server.breaks)  # one lists; none is given up without need
+
+
+class HeldPage(Shallow):
+    """Answers for the second page when `released` is set, and not before."""
+
+    def __init__(self, files, page_size):
+        super().__init__(files, BEARS, BREAKING["reset"])
+        self.pages = pages_of(list(files), page_size)
+        self.released = asyncio.Event()
+        self.answered = set()
+
+    def release(self):
+        self._loop.call_soon_threadsafe(self.released.set)
+
+    def plain_answer(self, target):
+        self.answered.add(target)
+        return super().plain_answer(target)
+
+    async def perform(self, steps, reader, writer):
+        if b"f09999" in steps[0]:  # the second page
+            await self.released.wait()
+        return await super().perform(steps, reader, writer)
+
+
+@pytest.mark.parametrize("depth", ["auto", 16])
+def test_what_was_found_survives_the_worker_that_found_it(depth, out):
+    files = {f"f{i:05}": f"<{i}>".encode() for i in range(10_000)}
+    first_page = 6000
+    with HeldPage(files, first_page) as server, \
+            Running("fetch", *QUIET, "--workers", 1, "--connections", CONNECTIONS, "--pipeline", depth,
+                    "--layout", "flat", server.url, out) as running:
+        before = at_work(running.pid, 1)["gigafetch:w00"]
+        wait_until(lambda: len(server.answered) >= first_page, "the first page fetched")
+        breaks = len(server.breaks)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: at_work(running.pid, 1)["gigafetch:w00"] != before, "another in its place")
+        server.release()
+        summary = running.ended(0).summary
+    assert breaks > 0
+    assert len(server.breaks) == breaks
+    assert summary["failed"] == 0
+    assert stored_files(out) == files
 
 
 @pytest.mark.parametrize("depth", ["auto", 64])

@@ -2,7 +2,8 @@
 //
 //   GIGAFETCH_FAULTS   "calls=write,openat;error=ENOSPC;nth=17;count=2;path=/ledger": of the calls
 //                      listed, the 17th and the 18th of the whole process tree fail. nth and count
-//                      are 1 unless given, count=0 is all that follow. With `path` only calls count
+//                      are 1 unless given, count=0 is all that follow; with every=3 the 17th and
+//                      each third behind it, `count` of them. With `path` only calls count
 //                      whose path contains it. The error `short` lets write, pwrite and writev
 //                      write half of their bytes, and is nothing to other calls.
 //   GIGAFETCH_TRACE    a file that gets one line a call: its name, path, result ("ENOSPC" for a
@@ -54,6 +55,11 @@ int errno_of(std::string_view name) {
   return 0;
 }
 
+// As one of a list whose items have commas around them.
+std::string item(std::string_view name) {
+  return std::string(",").append(name).append(",");
+}
+
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
   return value != nullptr ? value : "";
@@ -65,7 +71,8 @@ struct Settings {
     void* const shared =
         ::mmap(nullptr, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared != MAP_FAILED) seen = new (shared) std::atomic<uint64_t>(0);
-    if (seen != nullptr && calls != ",," && nth > 0 && (error != 0 || falls_short)) return;
+    if (seen != nullptr && calls != ",," && nth > 0 && every > 0 && (error != 0 || falls_short))
+      return;
     ::dprintf(2, "fault shim: GIGAFETCH_FAULTS cannot be carried out\n");
     ::_exit(127);
   }
@@ -81,12 +88,13 @@ struct Settings {
   const std::string boot_id = environment("GIGAFETCH_BOOT_ID");
   const std::string faults = environment("GIGAFETCH_FAULTS");
   const bool active = !faults.empty() || !trace.empty();
-  const std::string calls = "," + value_of("calls") + ",";
+  const std::string calls = item(value_of("calls"));
   const std::string path = value_of("path");
   const bool falls_short = value_of("error") == "short";
   const int error = errno_of(value_of("error"));
   const uint64_t nth = std::strtoull(value_of("nth", "1").c_str(), nullptr, 10);
   const uint64_t count = std::strtoull(value_of("count", "1").c_str(), nullptr, 10);
+  const uint64_t every = std::strtoull(value_of("every", "1").c_str(), nullptr, 10);
   std::atomic<uint64_t>* seen = nullptr;  // calls of the whole tree that could have failed
 };
 
@@ -123,12 +131,13 @@ bool matters(std::string_view path) {
 bool is_struck(std::string_view call, std::string_view path) {
   const Settings& s = settings();
   if (s.seen == nullptr || path.find(s.path) == path.npos ||
-      s.calls.find("," + std::string(call) + ",") == s.calls.npos ||
+      s.calls.find(item(call)) == s.calls.npos ||
       (s.falls_short && call.find("write") == call.npos)) {
     return false;
   }
   const uint64_t number = ++*s.seen;
-  return number >= s.nth && (s.count == 0 || number - s.nth < s.count);
+  if (number < s.nth || (number - s.nth) % s.every != 0) return false;
+  return s.count == 0 || (number - s.nth) / s.every < s.count;
 }
 
 void trace(const std::string& call, const std::string& path, long result, bool struck) {

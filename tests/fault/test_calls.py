@@ -31,7 +31,7 @@ def origin():
 
 def faulty(calls, error, nth, trace):
     return {**os.environ, "LD_PRELOAD": SHIM, "GIGAFETCH_TRACE": str(trace),
-            "GIGAFETCH_FAULTS": f"calls={calls};error={error};nth={nth};count=1"}
+            "GIGAFETCH_FAULTS": f"calls={calls};error={error};nth={nth}"}
 
 
 @pytest.mark.parametrize("call, error", CASES)
@@ -115,3 +115,18 @@ def test_the_nth_call_on_a_shard_fails(sink, call, error, mixed, tmp_path):
         raise AssertionError(f"more than {MOST} calls")
     assert ends
     print(f"\n{sink} {call} {error}: {sum(ends.values())} runs, ended with {ends}")
+
+
+@pytest.mark.parametrize("sink, error", [("tar", "EMFILE"), ("zstd", "ENFILE")])
+def test_every_third_shard_finds_no_descriptor(sink, error, tmp_path):
+    """A want that passes is waited out: nothing fails, and nothing is lost."""
+    out, trace = tmp_path / "out", tmp_path / "trace"
+    env = faulty("openat;path=.tar", error, 1, trace)
+    env["GIGAFETCH_FAULTS"] += ";every=3;count=0"
+    with Origin("--files", 300, "--size", 3000, "--page-size", 50) as origin:
+        done = run("fetch", "--json", "--progress", "none", "--connections", 4, "--batch", 7, "--workers", 2,
+                   "--layout", "fanout", *SINKS[sink], "--shard-size", "10K", origin.url, out, code=0, env=env)
+        assert trace.read_text().count("injected") > 5
+        check_counts_add_up(done.summary)
+        check_whole(out, catalogue.files(300, 3000))
+        verify(origin.url, out)

@@ -59,6 +59,12 @@ def test_count_is_how_many_fail_and_0_is_all_that_follow(run):
     assert run(WRITES, GIGAFETCH_FAULTS="calls=write;error=EIO;nth=5;count=0") == ["4"] * 4 + ["EIO", "EIO"]
 
 
+def test_every_so_many_fail_from_the_nth_on(run):
+    faults = "calls=write;error=EIO;nth=2;every=2;"
+    assert run(WRITES, GIGAFETCH_FAULTS=faults + "count=0") == ["4", "EIO"] * 3
+    assert run(WRITES, GIGAFETCH_FAULTS=faults + "count=2") == ["4", "EIO"] * 2 + ["4", "4"]
+
+
 @pytest.mark.parametrize("call, program", [
     ("open", "outcome(os.open, 'target', os.O_RDONLY)"),
     ("openat", "outcome(os.open, 'target', os.O_RDONLY, dir_fd=folder)"),

@@ -5,6 +5,7 @@
 // Input: damage (position in 2 bytes, the bits to flip in 1; 0 cuts the file there), whether there
 // is a checkpoint (bit 0) and another boot (bit 1), then records: a type, a length and the payload.
 // The checkpoint, when there is one, is the first of them, without a type.
+#include "store/ledger_format.h"
 #include "store/ledger_recovery.h"
 
 #include <string>

@@ -8,6 +8,7 @@
 
 #include "base/byte_order.h"
 #include "input.h"
+#include "store/ledger_format.h"
 #include "store/ledger_recovery.h"
 #include "store/record.h"
 

@@ -56,7 +56,7 @@ class Connection final : private ResponseParser::Handler {
          {head.content_encoding, head.content_type, head.location, head.retry_after}) {
       require(value.find_first_of(std::string_view("\0\n", 2)) == value.npos,
               "a value is one line");
-      events_ += "[" + std::string(value) + "]";
+      events_.append("[").append(value).append("]");
     }
     body_ = 0;
     return true;

@@ -46,6 +46,8 @@ void check_message(MessageType type, std::string_view payload) {
       return check_same(parse_pace(payload), payload);
     case MessageType::shards:
       return check_same(parse_shards(payload), payload);
+    case MessageType::pipelining:
+      return check_same(parse_pipelining(payload), payload);
     case MessageType::figures:
       return check_same(parse_figures(payload), payload);
     case MessageType::done:

@@ -29,6 +29,9 @@ struct Client final : WorkerLink::Client {
   void on_pulse(WorkerLink&, wire::Pulse pulse) override {
     events.push_back("pulse " + pulse.trouble);
   }
+  void on_pipelining(WorkerLink&, const wire::Pipelining& found) override {
+    events.push_back("pipelining " + std::to_string(found.borne));
+  }
   void on_fatal(WorkerLink&, const wire::Fatal& fatal) override {
     events.push_back("fatal " + fatal.text);
   }
@@ -106,10 +109,11 @@ TEST_CASE("a worker that says hello first is heard from then on") {
   CHECK(scene.link.holder() == 9);
   CHECK_FALSE(scene.link.greeted());
   scene.worker->send(hello() + outcome(1) + frame_of(wire::Pulse{{}, 0, "slow"}) + outcome(2) +
-                     frame_of(wire::Fatal{"disk full"}));
-  REQUIRE(scene.until_events(5));
+                     frame_of(wire::Pipelining{4, 0, 0}) + frame_of(wire::Fatal{"disk full"}));
+  REQUIRE(scene.until_events(6));
   CHECK(scene.client.events == std::vector<std::string>{"hello", "outcome 1", "pulse slow",
-                                                        "outcome 2", "fatal disk full"});
+                                                        "outcome 2", "pipelining 4",
+                                                        "fatal disk full"});
   CHECK(scene.client.hello.run_id == 77);
   CHECK(scene.link.worker() == 5);
   CHECK(scene.link.pid() == 1234);

@@ -213,6 +213,37 @@ TEST_CASE("counters are told as they grow, and summed over workers that are gone
   CHECK(scene.workforce.retries() == 7);
 }
 
+TEST_CASE("who comes later is told first what the others have found of pipelining") {
+  Scene scene;
+  const auto first = scene.worker(), second = scene.worker();
+  const auto found = [&](FakeWorker& worker, const wire::Pipelining& pipelining) {
+    worker.send(pipelining);
+    worker.send(wire::Pulse{});
+    REQUIRE(scene.until_events(scene.client.events.size() + 1));
+  };
+  const auto told_to_next = [&] {
+    const auto next = scene.worker();
+    run_what_is_there(scene.loop);
+    const auto message = next->next();
+    if (!message || message->type != MessageType::pipelining) return wire::Pipelining();
+    return wire::parse_pipelining(message->payload).value();
+  };
+  CHECK_MESSAGE(told_to_next() == wire::Pipelining(), "nothing");
+  found(*first, {4, 1, 0});
+  CHECK(told_to_next() == wire::Pipelining{4, 1, 0});
+  found(*second, {2, 2, 100});
+  CHECK(told_to_next() == wire::Pipelining{4, 1, 100});  // four were borne
+  found(*first, {4, 2, 0});
+  found(*second, {4, 1, 0});
+  CHECK(told_to_next() == wire::Pipelining{4, 2, 100});
+  // Also by those that are gone.
+  first->hang_up();
+  scene.workforce.on_reaped(kSelf);
+  run_what_is_there(scene.loop);
+  found(*second, {8, 0, 50});
+  CHECK(told_to_next() == wire::Pipelining{8, 0, 50});
+}
+
 TEST_CASE("a drain is told to all, and to those that come later instead of work") {
   Scene scene;
   const auto worker = scene.worker();

@@ -507,6 +507,35 @@ TEST_CASE(
         }) == 0);
 }
 
+TEST_CASE("a full shard goes on while lots wait and no other can be made for want of descriptors") {
+  const TempFolder out;
+  CHECK(in_child([&] {
+          TarSink::Options options = tar_options();
+          options.shard_size = 1;
+          TarSink sink(out.fd(), options);
+          std::vector<Lot> lots(4);
+          for (Lot& lot : lots) {
+            if (!sink.put(lot, "a", "1").ok()) return 1;
+          }
+          rlimit limit;
+          ::getrlimit(RLIMIT_NOFILE, &limit);
+          const rlim_t before = limit.rlim_cur;
+          limit.rlim_cur = 3;
+          ::setrlimit(RLIMIT_NOFILE, &limit);
+          for (uint64_t i = 0; i < 2; ++i) {
+            if (!sink.commit(lots[i]).ok()) return 2;
+            if (lots[i].committed != Ends{{0, 0, (i + 1) * kSmall, false}}) return 3;
+          }
+          limit.rlim_cur = before;
+          ::setrlimit(RLIMIT_NOFILE, &limit);
+          if (!sink.commit(lots[2]).ok() || !lots[2].committed.at(0).finished) return 4;
+          if (!sink.commit(lots[3]).ok()) return 5;
+          return lots[3].committed.at(0).number == 1 ? 0 : 6;
+        }) == 0);
+  CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"a", "1"}, {"a", "1"}, {"a", "1"}});
+  CHECK(members_of(out.fd(), shard_name(0, 1)) == Members{{"a", "1"}});
+}
+
 TEST_CASE(
     "a full file system ends the run, and the shard ends with the last lot that was told of") {
   check_done(with_file_system("size=128k", [](int out, const fs::path& path) {

@@ -114,6 +114,9 @@ Pace pace() {
 Shards shards() {
   return {7001};
 }
+Pipelining pipelining() {
+  return {8001, 8002, 0xD1D2D3D4D5D6D7D8};
+}
 Fatal fatal() {
   return {"cannot write 'x': No space left on device"};
 }
@@ -179,6 +182,8 @@ const std::vector<Golden>& goldens() {
       {"wire-pulse", frame_of(pulse()), MessageType::pulse, recode_with(parse_pulse)},
       {"wire-pace", frame_of(pace()), MessageType::pace, recode_with(parse_pace)},
       {"wire-shards", frame_of(shards()), MessageType::shards, recode_with(parse_shards)},
+      {"wire-pipelining", frame_of(pipelining()), MessageType::pipelining,
+       recode_with(parse_pipelining)},
       {"wire-fatal", frame_of(fatal()), MessageType::fatal, recode_with(parse_fatal)},
       {"wire-figures", frame_of(figures()), MessageType::figures, recode_with(parse_figures)},
       {"wire-done", frame_of(done()), MessageType::done, recode_with(parse_done)},
@@ -285,6 +290,12 @@ TEST_CASE("golden outcome") {
   CHECK(message.released == want.released);
   CHECK(message.keeps_credit);
   CHECK(message.shards == want.shards);
+}
+
+TEST_CASE("golden pipelining") {
+  const Result<Pipelining> got = parse_pipelining(payload_of("wire-pipelining"));
+  REQUIRE(got);
+  CHECK(got.value() == pipelining());
 }
 
 TEST_CASE("golden shards") {

@@ -305,6 +305,17 @@ TEST_CASE("a shards message is a number and nothing else") {
   }
 }
 
+TEST_CASE("a pipelining message is three numbers; one request at a time is always borne") {
+  const Pipelining found{16, 2, 1000};
+  const std::string payload = payload_of(found);
+  REQUIRE(parse_pipelining(payload));
+  CHECK(parse_pipelining(payload).value() == found);
+  CHECK(parse_pipelining(payload_of(Pipelining{})));
+  CHECK_FALSE(parse_pipelining(payload_of(Pipelining{0, 2, 1000})));
+  CHECK_FALSE(parse_pipelining(payload + 'x'));
+  CHECK_FALSE(parse_pipelining(payload.substr(1)));
+}
+
 TEST_CASE("an outcome may leave names unmentioned, all of them too") {
   Outcome outcome = outcome_of(10);
   CHECK(accepts(outcome));

@@ -178,6 +178,33 @@ TEST_CASE("the end of a connection that pipelined little says nothing about a ne
   CHECK(top_of(depth) == 64);
 }
 
+TEST_CASE("what one depth has found another takes over") {
+  for (const uint32_t bears : {1u, 4u, 32u}) {
+    CAPTURE(bears);
+    Depth found(1, 64);
+    break_at(found, 2 * bears);
+    Depth once(1, 64);
+    once.learn(found.borne(), found.breaks());
+    CHECK(once.now() == bears);
+    break_at(once, 2 * bears);
+    CHECK_MESSAGE(top_of(once) == bears, "it broke once before");
+    Depth twice(1, 64), fixed(64, 64);
+    for (Depth* depth : {&twice, &fixed}) {
+      depth->learn(once.borne(), once.breaks());
+      CHECK(depth->now() == bears);
+      CHECK(top_of(*depth) == bears);
+      for (int i = 0; i < 10'000; ++i)
+        depth->on_answered(depth->now());
+      CHECK_MESSAGE(depth->now() > bears, "after long it is tried again");
+    }
+  }
+  Depth whole(1, 16), start(16, 16);
+  whole.learn(64, 0);
+  CHECK(whole.now() == 16);
+  start.learn(4, 1);
+  CHECK_MESSAGE(start.now() == 16, "what was asked for, until it breaks twice");
+}
+
 TEST_CASE("one close shows no limit, two after the same number of responses do") {
   RequestLimit limit;
   CHECK(limit.now() == RequestLimit::kNone);
@@ -211,6 +238,15 @@ TEST_CASE("a connection that lives past the limit shows that there is none") {
   CHECK(limit.now() == RequestLimit::kNone);
   limit.on_close(100);
   CHECK_MESSAGE(limit.now() == RequestLimit::kNone, "it is to be shown anew, by two closes");
+}
+
+TEST_CASE("a limit that another has found holds until a connection lives past it") {
+  RequestLimit limit;
+  limit.learn(100);
+  CHECK(limit.now() == 100);
+  CHECK_MESSAGE(limit.on_close(100), "a usual one");
+  limit.on_survived(100);
+  CHECK(limit.now() == RequestLimit::kNone);
 }
 
 TEST_CASE("a limit that changed is learnt again") {

@@ -83,6 +83,16 @@ class WorkerProcess : public FrameSocket {
     send(wire::BatchView{lease, list.count(), patient, std::move(segments), list.bytes()});
   }
 
+  // The next message but what is found of pipelining, which is kept.
+  std::optional<Message> next() {
+    for (;;) {
+      std::optional<Message> message = FrameSocket::next();
+      if (!message || message->type != MessageType::pipelining) return message;
+      const Result<wire::Pipelining> found = wire::parse_pipelining(message->payload);
+      if (!found) return std::nullopt;
+      pipelining = found.value();
+    }
+  }
   // The next message but pulses; nullopt when so many of them come that nothing else will.
   std::optional<Message> next_but_pulse() {
     constexpr int kPatience = 30;
@@ -120,6 +130,7 @@ class WorkerProcess : public FrameSocket {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
+  wire::Pipelining pipelining;  // as it has told last
   BlockingOrigin origin;
   TempFolder state, output;
 
@@ -387,6 +398,38 @@ TEST_CASE("a worker keeps to the pace it is given") {
   worker.send(wire::Pace{4, 0, 0});
   CHECK(worker.origin.take_request() == "/get/f2");
   CHECK(worker.origin.take_request() == "/get/f3");
+}
+
+TEST_CASE("what is found of pipelining is told before the outcome of what was stored meanwhile") {
+  WorkerProcess worker(Mode::store, 2);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, numbered(128));
+  for (int i = 0; i < 128; i += 2) {
+    worker.origin.take_request();
+    worker.origin.take_request();
+    const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+    worker.origin.send(answer + answer);
+  }
+  REQUIRE(worker.next_outcome().has_value());
+  CHECK(worker.pipelining == wire::Pipelining{2, 0, 0});
+}
+
+TEST_CASE("what others have found of pipelining holds from the first request on, and is not told") {
+  WorkerProcess worker(Mode::store, 8);
+  REQUIRE(worker.greeted());
+  worker.send(wire::Pipelining{2, 2, 3});
+  worker.send_batch(1, numbered(5));
+  const auto answer = [&](int count) {
+    for (int i = 0; i < count; ++i)
+      worker.origin.answer("x");
+  };
+  CHECK(worker.origin.take_request() == "/get/f0");
+  CHECK(worker.origin.take_request() == "/get/f1");
+  CHECK_MESSAGE(worker.next_pulse()->counters.requests == 2, "as many as the origin bears");
+  answer(1);
+  CHECK(worker.origin.take_request() == "/get/f2");
+  CHECK_MESSAGE(worker.next_pulse()->counters.requests == 3, "no more on this connection");
+  CHECK(worker.pipelining == wire::Pipelining());
 }
 
 TEST_CASE("what the origin asks for with Retry-After is told with a pulse, once") {

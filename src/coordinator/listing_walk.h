@@ -1,0 +1,89 @@
+// ListingWalk: takes the pages that the lister brings into the books and the plan. Loop thread
+// only.
+//
+// A walk that goes on where an earlier run left it visits again the pages that were not done, then
+// goes on at the frontier. It holds everything back until the origin has shown that it still takes
+// the markers of that run: when it does not, or the pages are not what they were, the listing
+// begins anew, and pages that are done are known by their names.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "coordinator/books.h"
+#include "coordinator/known_pages.h"
+#include "coordinator/lister.h"
+#include "coordinator/page_intake.h"
+#include "coordinator/plan.h"
+
+namespace gigafetch::coordinator {
+
+class ListingWalk final : private Lister::Client {
+ public:
+  class Client {
+   public:
+    virtual ~Client() = default;
+    // The plan has further names, or they are not held back any more.
+    virtual void on_names() = 0;
+    // No page will follow; the plan has been told.
+    virtual void on_listing_over() = 0;
+    // As for Lister::Client.
+    virtual void on_origin_alive() = 0;
+    virtual void on_origin_trouble(const std::string& text) = 0;
+    virtual void on_listing_failed(const Error& why) = 0;
+  };
+
+  // Everything given must outlive the walk. `state_fd` is borrowed.
+  ListingWalk(net::Loop& loop, const Settings& settings, int state_fd, listing::Dialect& dialect,
+              Books& books, Plan& plan, Client& client);
+
+  // From where the books say. Retry pages are not the walk's.
+  Result<void> begin();
+  // Nothing is handed out yet, whatever the plan has.
+  bool holds() const { return holding_; }
+  // The plan may want pages again.
+  void want_more() {
+    if (wants_page()) lister_.want_more();
+  }
+  // Nothing follows.
+  void stop() { lister_.stop(); }
+
+  uint64_t requests() const { return lister_.requests(); }
+  uint64_t retries() const { return lister_.retries(); }
+
+ private:
+  bool wants_page() override { return !listing_over_ && (holding_ || plan_.wants_page()); }
+  Result<uint64_t> on_page(listing::PageReader& page,
+                           const std::optional<std::string>& next) override;
+  bool on_marker_refused() override;
+  void on_origin_alive() override { client_.on_origin_alive(); }
+  void on_origin_trouble(const std::string& text) override { client_.on_origin_trouble(text); }
+  void on_listing_failed(const Error& why) override { client_.on_listing_failed(why); }
+
+  const store::LedgerState& state() const { return books_.state(); }
+  uint64_t left_to_list() const;
+  Result<void> load_known();
+  store::PageFacts page_facts(const std::optional<std::string>& next) const;
+  void log_too_long(store::PageFacts& facts);
+  void take_page(store::PageFacts facts);
+  void take_visit(uint64_t number, store::PageFacts facts);
+  void release_hold(bool visit);
+  void relist();
+  void end_listing();
+
+  const Settings& settings_;
+  int state_fd_;
+  Books& books_;
+  Plan& plan_;
+  Client& client_;
+  PageIntake intake_;
+  KnownPages known_;
+  std::deque<uint64_t> visits_;  // numbers of the pages that the lister visits again
+  bool listing_over_ = false;    // no page behind the frontier is wanted
+  bool holding_ = false;
+  bool relist_wanted_ = false;
+  Lister lister_;
+};
+
+}  // namespace gigafetch::coordinator
