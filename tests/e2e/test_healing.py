@@ -104,7 +104,7 @@ def test_five_deaths_with_nothing_stored_between_end_the_run_with_the_reason(out
                 people = killed(run, workers=2)
             people = at_work(run.pid, 2)
             os.kill(people[COORDINATOR], signal.SIGKILL)
-            done = run.ended(code=1, seconds=10)
+            done = run.ended(code=1, seconds=20)
     done.says("5 deaths in a row", "nothing stored in between", "the coordinator, killed by signal 9",
               "everything that is recorded stays", "run the same command again")
     assert not any(map(is_alive, people.values()))
@@ -118,7 +118,7 @@ def test_deaths_of_workers_and_of_the_coordinator_count_together(out):
             for name in (COORDINATOR, "gigafetch:w00", COORDINATOR, "gigafetch:w00"):
                 killed(run, name, workers=1)
             os.kill(at_work(run.pid, 1)["gigafetch:w00"], signal.SIGKILL)
-            run.ended(code=1, seconds=10).says("5 deaths in a row", "worker 0, killed by signal 9")
+            run.ended(code=1, seconds=20).says("5 deaths in a row", "worker 0, killed by signal 9")
 
 
 def test_a_run_that_was_given_up_is_finished_by_the_same_command(out):
