@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import is_alive, wait_until, with_environment
+from processes import all_pids, is_alive, wait_until, with_environment
 
 MARK = f"GIGAFETCH_E2E={uuid.uuid4().hex}"  # in the environment of whatever a test starts
 ROOM = 2 << 30
@@ -29,11 +29,11 @@ def remove(folder):
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(tmp_path):
-    before = set(with_environment(MARK))
+    before = set(all_pids())
     yield
-    left = set(with_environment(MARK)) - before
+    left = with_environment(MARK, set(all_pids()) - before)
     try:
-        wait_until(lambda: not any(map(is_alive, left)), "every process gone", seconds=2)
+        wait_until(lambda: not any(map(is_alive, left)), "every process gone", seconds=10)
     finally:
         for pid in filter(is_alive, left):
             os.kill(pid, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """nginx as the origin: its own configuration, free ports, unprivileged paths."""
 import json
 import os
+import random
 import socket
 import subprocess
 from urllib.parse import quote
@@ -9,9 +10,17 @@ from processes import wait_until
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that stays free while nobody listens there: not of those that the kernel gives to connections."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        end = int(file.read().split()[0])
+    while True:
+        port = random.randrange(end // 2, end) if end >= 4096 else 0
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+                return probe.getsockname()[1]
+            except OSError:
+                pass
 
 
 def accepts(port):

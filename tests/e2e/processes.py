@@ -60,10 +60,10 @@ def at_work(supervisor, workers):
     return wait_until(named, f"a coordinator and {workers} workers")
 
 
-def with_environment(entry):
-    """Live processes that were started with `entry` ("NAME=value") in their environment."""
+def with_environment(entry, pids):
+    """Those live processes of `pids` that were started with `entry` ("NAME=value") in their environment."""
     found = []
-    for pid in all_pids():
+    for pid in pids:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 if entry.encode() in file.read().split(b"\0") and is_alive(pid):

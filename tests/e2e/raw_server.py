@@ -48,6 +48,7 @@ class RawServer:
         self.pages = pages if pages is not None else {None: page(k.decode() for k in self.files)}
         self.base = base
         self.scripts = {}
+        self.lag = 0.0  # seconds before each answer; may be changed at any time
         self.requests = []  # (connection, target, the request's bytes), in order of arrival
         self.counts = collections.Counter()  # by target
         self.connections = 0
@@ -82,7 +83,8 @@ class RawServer:
         return self.counts[self.base + target]
 
     def gets(self):
-        return sum(count for target, count in self.counts.items() if target.startswith(self.base + "/get/"))
+        so_far = list(self.counts.items())  # at once: the server's thread goes on counting
+        return sum(count for target, count in so_far if target.startswith(self.base + "/get/"))
 
     async def _serve(self, started):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -108,6 +110,8 @@ class RawServer:
     async def converse(self, connection, reader, writer):
         while True:
             target = await self.next_request(connection, reader)
+            if self.lag:
+                await asyncio.sleep(self.lag)
             if not await self.perform(self.answer_to(target), reader, writer):
                 return
 

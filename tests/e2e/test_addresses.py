@@ -81,7 +81,8 @@ def test_a_host_that_does_not_resolve_is_named_at_once(command, out, tmp_path):
 def full_listener():
     """A listening socket whose queue is full: the kernel drops further connections' first packets."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", free_port()))
     listener.listen(0)
     fillers = []
     for _ in range(8):

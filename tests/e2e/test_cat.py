@@ -131,7 +131,7 @@ def test_a_job_that_runs_may_be_looked_at(store, out):
     """Also when it is killed: what it has recorded is there."""
     names = catalogue.names(1000)
     with Origin("--files", 1000, "--page-size", 200) as origin:
-        args = [*STORES[store], "--workers", 2, "--batch", 10, "--rate", 300]
+        args = [*STORES[store], "--workers", 2, "--batch", 10, "--rate", 100]
         with Running("fetch", *QUIET, *args, origin.url, out) as run_:
             deadline = time.monotonic() + 20
             while subprocess.run([BINARY, "cat", out, names[0]], capture_output=True).stdout != \

@@ -52,7 +52,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing(number, tmpdir_env, tmp_path)
         people = children(demo.pid)
         os.killpg(demo.pid, number)
         demo.ended(code=4, seconds=60)
-    wait_until(lambda: not any(map(is_alive, people)), "everybody gone", seconds=2)
+    wait_until(lambda: not any(map(is_alive, people)), "everybody gone", seconds=10)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,14 +50,14 @@ def test_an_origin_that_closes_after_every_answer_loses_none_of_20000_files(dept
 @DEPTHS
 def test_an_origin_that_goes_away_for_a_while_costs_no_file_and_no_attempt(depth, out):
     port = free_port()
-    options = ["--files", FILES, "--size", 300, "--lag", 20]
-    with Origin(*options, port=port):
+    options = ["--files", FILES, "--size", 300]
+    with Origin(*options, "--lag", 1000, port=port):  # so slow that it goes away in the middle, whatever the depth
         fetching = Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--pipeline", depth, "--retries", 3,
                            f"http://127.0.0.1:{port}", out)
         wait_until(lambda: next(out.glob("file*"), None), "a file stored")
     with fetching:
         wait_until(lambda: b"cannot connect" in fetching.process.stderr.readline(), "the origin's absence noticed")
-        with Origin(*options, port=port):
+        with Origin(*options, "--lag", 20, port=port):
             assert fetching.ended(code=0).summary["stored"] == FILES
     assert stored_files(out) == WHOLE
 
@@ -66,7 +66,7 @@ def test_an_origin_that_goes_away_while_listing_is_waited_for(out):
     names = catalogue.names(300)
     files = {name: name.encode() for name in names}
     pages = {None: page(names[:100], "2"), "2": page(names[100:200], "3"), "3": page(names[200:])}
-    with RawServer(files, pages) as first:
+    with RawServer(files, pages, port=free_port()) as first:
         first.on_list(answer(b"", "503 Starting"), marker="2")
         fetching = Running("fetch", *QUIET, "--workers", 2, "--retries", 1000, first.url, out)
         wait_until(lambda: first.count("/list?next-marker=2") and first.gets() == 100, "the second page asked for")

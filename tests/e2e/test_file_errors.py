@@ -75,7 +75,7 @@ def test_each_way_to_fail_is_recorded_and_the_rest_is_stored(depth, out):
     with RawServer(GOOD, {None: page(names)}) as server:
         with_scripts(server, {name: reply for name, (reply, *_) in LOST.items()})
         done = fetch(server.url, out, "--workers", 2, "--connections", 4, "--pipeline", depth, "--retries", RETRIES,
-                     "--stall-timeout", 0.5, "--max-file-size", LIMIT, code=3).says("failed.jsonl", str(out))
+                     "--stall-timeout", 1, "--max-file-size", LIMIT, code=3).says("failed.jsonl", str(out))
         asked = {name: server.count("/get/" + name) for name in LOST}
     assert stored_files(out) == GOOD
     letters = dead_letters(out)
@@ -106,7 +106,7 @@ def test_a_body_without_a_length_never_takes_in_the_next_answer(out):
     with RawServer(files, {None: page(files)}) as server:
         with_scripts(server, {"f03": [b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nbody 3"]})
         fetch(server.url, out, "--workers", 1, "--connections", 1, "--pipeline", 8, "--retries", 1,
-              "--stall-timeout", 0.3, code=3)
+              "--stall-timeout", 1, code=3)
     del files["f03"]
     assert stored_files(out) == files and list(dead_letters(out)) == ["f03"]
 

@@ -1,9 +1,9 @@
 """Whoever dies or falls silent is replaced, and the run ends complete; what cannot be mended ends it."""
 import contextlib
 import ctypes
+import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,7 +12,7 @@ from catalogue import Origin
 from command import QUIET, Running, dead_letters, fetch
 from layouts import stored_files
 from processes import at_work, comm, children, is_alive, wait_until
-from raw_server import HANG, RawServer, answer
+from raw_server import HANG, RawServer, answer, pages_of
 
 FILES = 2000
 WORKERS = 4
@@ -45,6 +45,14 @@ def killed(run, name=COORDINATOR, workers=WORKERS):
     return before
 
 
+def recorded_more(run, than):
+    """Waits until the run, which tells its progress as JSON, knows of more stored files than that. Of how many."""
+    for line in run.process.stderr:
+        if line.startswith(b"{") and (stored := json.loads(line)["stored"]) > than:
+            return stored
+    raise AssertionError("the run has ended")
+
+
 def is_whole(done, out, files=WHOLE):
     summary = done.summary
     assert (summary["listed"], summary["stored"], summary["duplicates"]) == (len(files), len(files), 0)
@@ -65,13 +73,16 @@ def test_after_a_killed_coordinator_all_are_forked_again_and_every_file_arrives(
 
 
 def test_coordinators_killed_again_and_again_do_not_matter_as_long_as_files_arrive(out):
-    files = 3000
-    with Origin("--files", files, "--lag", 50) as origin:
-        with started(origin.url, out, "--connections", 4, "--batch", 20) as run:
+    with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
+        server.lag = 0.1  # half a minute's work, if it did not end before
+        with Running("fetch", "--json", "--progress", "json", "--workers", WORKERS, "--connections", 2, "--batch", 20,
+                     server.url, out) as run:
+            recorded = 0
             for _ in range(6):
-                time.sleep(1.2)  # time for files to arrive, and for the news of it
+                recorded = recorded_more(run, recorded)
                 killed(run)
-            is_whole(run.ended(code=0), out, catalogue.files(files))
+            server.lag = 0.0
+            is_whole(run.ended(code=0), out)
 
 
 def test_a_worker_that_dies_with_the_coordinator_changes_nothing(slow_origin, out):
@@ -93,7 +104,7 @@ def test_five_deaths_with_nothing_stored_between_end_the_run_with_the_reason(out
                 people = killed(run, workers=2)
             people = at_work(run.pid, 2)
             os.kill(people[COORDINATOR], signal.SIGKILL)
-            done = run.ended(code=1, seconds=10)
+            done = run.ended(code=1, seconds=20)
     done.says("5 deaths in a row", "nothing stored in between", "the coordinator, killed by signal 9",
               "everything that is recorded stays", "run the same command again")
     assert not any(map(is_alive, people.values()))
@@ -107,7 +118,7 @@ def test_deaths_of_workers_and_of_the_coordinator_count_together(out):
             for name in (COORDINATOR, "gigafetch:w00", COORDINATOR, "gigafetch:w00"):
                 killed(run, name, workers=1)
             os.kill(at_work(run.pid, 1)["gigafetch:w00"], signal.SIGKILL)
-            run.ended(code=1, seconds=10).says("5 deaths in a row", "worker 0, killed by signal 9")
+            run.ended(code=1, seconds=20).says("5 deaths in a row", "worker 0, killed by signal 9")
 
 
 def test_a_run_that_was_given_up_is_finished_by_the_same_command(out):

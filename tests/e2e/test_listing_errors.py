@@ -5,6 +5,7 @@ import json
 import pytest
 
 from command import Running, fetch, run
+from nginx import free_port
 from processes import wait_until
 from raw_server import FIN, HANG, RST, RawServer, answer, chunked, page, pages_of
 
@@ -71,7 +72,7 @@ PASSING = {
     "429": (answer(b"", "429 Slow"), ["429", "page 1", "GET /list", "2 tries"]),
     "an answer that ends early": ([listing({"FileNames": ["a"]})[:-5], FIN], ["connection ended", "GET /list"]),
     "a reset": (RST, ["connection ended", "GET /list", "2 tries"]),
-    "silence": (HANG, ["no byte came for 0.3 s", "GET /list", "2 tries"]),
+    "silence": (HANG, ["no byte came for 1 s", "GET /list", "2 tries"]),
     "two framings": (FRAMED_TWICE, ["GET /list", "cannot be read", "Transfer-Encoding"]),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ["GET /list", "cannot be read", "HTTP"]),
 }
@@ -80,8 +81,8 @@ PASSING = {
 @pytest.mark.parametrize("what", PASSING)
 def test_a_passing_trouble_of_the_listing_is_tried_again_and_then_named(what, out):
     reply, words = PASSING[what]
-    options = ["--workers", 1, "--retries", 1, "--stall-timeout", 0.3]
-    with RawServer(FILES).on_list(reply) as server:
+    options = ["--workers", 1, "--retries", 1, "--stall-timeout", 1]
+    with RawServer(FILES, port=free_port()).on_list(reply) as server:
         fetch(server.url, out, *options, code=1).says(*words)
         assert server.count("/list") == 2
     with RawServer(FILES, port=server.port) as mended:

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_several_processes_share_the_port_and_end_with_the_first():
         serving = wait_until(lambda: len(found := children(origin.pid)) == 3 and found, "three processes")
         assert run("ls", origin.url).out.split() == catalogue.names(3000)
         origin.process.kill()
-        wait_until(lambda: not any(map(is_alive, serving)), "all of them gone", seconds=2)
+        wait_until(lambda: not any(map(is_alive, serving)), "all of them gone", seconds=10)
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -110,7 +111,7 @@ def test_a_signal_ends_the_origin_and_its_processes(signal_number):
         serving = wait_until(lambda: len(found := children(origin.pid)) == 2 and found, "two processes")
         origin.process.send_signal(signal_number)
         origin.process.wait(timeout=10)
-        wait_until(lambda: not any(map(is_alive, serving)), "all of them gone", seconds=2)
+        wait_until(lambda: not any(map(is_alive, serving)), "all of them gone", seconds=10)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", ":", "localhost:0", "[::1:0", ""])
@@ -135,13 +136,16 @@ def test_the_address_is_printed_first_and_alone():
 def test_a_rate_is_kept_whoever_asks_and_the_rest_is_refused():
     names = catalogue.names(400)
     with Origin("--files", 400, "--max-rate", 100, "--count") as origin:
+        begin = time.monotonic()
         answers = bodies(talk(origin, b"".join(get(f"/get/{name}") for name in names)))
         statuses = [status for status, _ in answers]
-        assert set(statuses) == {200, 429} and 1 <= statuses.count(200) <= 20
+        # A twentieth of a second's requests may come at once.
+        assert set(statuses) == {200, 429} and 1 <= statuses.count(200) <= 6 + 100 * (time.monotonic() - begin)
         assert b"Retry-After" not in talk(origin, get(f"/get/{names[0]}") * 20)
         counted = json.loads(bodies(talk(origin, get("/count")))[0][1])
+        most = 6 + 100 * (time.monotonic() - begin)
     assert (counted["requests"], counted["names"], counted["most"]) == (420, 400, 21)
-    assert statuses.count(200) <= counted["answered"] < 60
+    assert statuses.count(200) <= counted["answered"] <= most
 
 
 @pytest.mark.parametrize("fault, status", [("--busy-rate", b"503"), ("--throttle-rate", b"429")])

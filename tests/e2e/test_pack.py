@@ -302,7 +302,7 @@ def test_archives_are_whole_after_a_stop_and_the_next_run_adds_the_rest(signal_n
     args = [*SINKS[sink], "--workers", 2, "--batch", 50]
     files = catalogue.files(3000)
     with Origin("--files", 3000, "--page-size", 500, "--lag", 10, "--count") as origin:
-        with Running("fetch", *QUIET, *args, "--rate", 2000, origin.url, out) as running:
+        with Running("fetch", *QUIET, *args, "--rate", 500, origin.url, out) as running:
             while not any(path.stat().st_size > 20_000 for path in (shards(out) if out.exists() else [])):
                 time.sleep(0.01)
             running.signal(signal_number)
@@ -379,7 +379,7 @@ def test_a_shard_that_has_lost_what_was_recorded_is_told(how, sink, out):
     """One that was still written to: a finished one is for verify to look at."""
     first = catalogue.name_of(0)
     with Origin("--files", 1000) as origin:
-        args = ["--workers", 1, "--batch", 10, "--rate", 500, *SINKS[sink]]
+        args = ["--workers", 1, "--batch", 10, "--rate", 100, *SINKS[sink]]
         with Running("fetch", *QUIET, *args, origin.url, out) as running:
             wait_until(lambda: run("cat", out, first, code=None).code == 0, "a file recorded as stored")
             running.signal(signal.SIGKILL)

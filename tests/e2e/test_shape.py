@@ -1,4 +1,5 @@
 """The processes of a run: a supervisor, a coordinator and pinned workers, joined by Unix sockets, gone together."""
+import contextlib
 import os
 import signal
 import stat
@@ -10,6 +11,7 @@ from catalogue import Origin
 from command import Running, dead_letters, fetch
 from layouts import stored_files
 from processes import at_work, children, comm, is_alive, socket_inodes, threads, unix_peers, wait_until
+from raw_server import RawServer, pages_of
 
 WORKERS = 16
 
@@ -66,20 +68,23 @@ def test_the_state_folder_and_its_socket_are_private(running, out):
     socket = (state / "socket").stat()
     assert stat.S_ISSOCK(socket.st_mode) and stat.S_IMODE(socket.st_mode) == 0o600
     assert (state / "lock").read_text().split() == [str(running.pid)]
-    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in state.iterdir())
+    for file in state.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a file that is written anew is renamed when it is whole
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
 def test_nobody_outlives_a_killed_supervisor(running):
     everybody = list(at_work(running.pid, WORKERS).values())
     running.signal(signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, everybody)), "every child gone", seconds=2)
+    wait_until(lambda: not any(map(is_alive, everybody)), "every child gone", seconds=10)
 
 
 def test_killed_workers_are_replaced_and_every_file_arrives(out):
-    files = 10_000
-    with Origin("--files", files, "--lag", 60, "--page-size", 1000) as origin:
+    files = catalogue.files(5000)
+    with RawServer(files, pages_of(list(files), 1000)) as server:
+        server.lag = 0.25  # ten seconds' work, if it did not end before
         with Running("fetch", "--workers", WORKERS, "--connections", 8, "--batch", 100, "--json",
-                     "--progress", "none", origin.url, out) as run:
+                     "--progress", "none", server.url, out) as run:
             stored = 0
             for index in (0, 7, 15, 3, 0, 9):
                 stored = stored_some(out, more_than=stored)
@@ -87,9 +92,10 @@ def test_killed_workers_are_replaced_and_every_file_arrives(out):
                 victim = at_work(run.pid, WORKERS)[name]
                 os.kill(victim, signal.SIGKILL)
                 wait_until(lambda: at_work(run.pid, WORKERS)[name] != victim, "another in its place")
+            server.lag = 0.0
             summary = run.ended(code=0).says("worker 0 (pid", "killed by signal 9", "forked again").summary
-    assert (summary["listed"], summary["stored"], summary["duplicates"]) == (files, files, 0)
-    assert stored_files(out) == catalogue.files(files)
+    assert (summary["listed"], summary["stored"], summary["duplicates"]) == (len(files), len(files), 0)
+    assert stored_files(out) == files
     assert dead_letters(out) == {}
 
 

@@ -13,7 +13,7 @@ from catalogue import Origin
 from command import QUIET, Running, dead_letters, fetch, run, verify
 from layouts import stored_files
 from processes import at_work, children, is_alive, wait_until
-from raw_server import HANG, RawServer, answer
+from raw_server import HANG, RawServer, answer, pages_of
 
 FILES = 2000
 WORKERS = 4
@@ -101,18 +101,21 @@ def test_a_signal_ends_a_run_that_has_nothing_yet(what, out):
             assert run.ended(code=4, seconds=10).summary["stored"] == 0
 
 
-def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(slow_origin, out):
-    with started(slow_origin.url, out, connections=32) as first:
-        for command in ("fetch", "verify"):
-            refused = run(command, slow_origin.url, out, code=1)
-            refused.says("another run", f"pid {first.pid}", f"kill {first.pid}", str(out))
-            assert refused.out == ""
-        for option in ("--restart", "--force"):
-            run("fetch", option, slow_origin.url, out, code=1).says(f"pid {first.pid}")
-        assert len(children(first.pid)) == WORKERS + 1
-        assert first.ended(code=0).summary["stored"] == FILES
-    assert stored_files(out) == WHOLE
-    verify(slow_origin.url, out, "--content", "--workers", WORKERS)
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(out):
+    with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
+        server.lag = 0.25
+        with started(server.url, out) as first:
+            for command in ("fetch", "verify"):
+                refused = run(command, server.url, out, code=1)
+                refused.says("another run", f"pid {first.pid}", f"kill {first.pid}", str(out))
+                assert refused.out == ""
+            for option in ("--restart", "--force"):
+                run("fetch", option, server.url, out, code=1).says(f"pid {first.pid}")
+            assert len(children(first.pid)) == WORKERS + 1
+            server.lag = 0.0
+            assert first.ended(code=0).summary["stored"] == FILES
+        assert stored_files(out) == WHOLE
+        verify(server.url, out, "--content", "--workers", WORKERS)
 
 
 def test_a_run_takes_over_from_one_that_was_killed(slow_origin, out):

@@ -6,6 +6,7 @@ import pytest
 
 from command import dead_letters, fetch, json_lines, run, verify
 from layouts import below, stored_files
+from nginx import free_port
 from raw_server import RawServer, answer, page, pages_of
 
 FILES = {f"{folder}/f{i:02}": f"{folder}{i:02} ".encode() * (1 + 300 * i) for folder in "ab" for i in range(30)}
@@ -185,7 +186,7 @@ def test_many_differences_are_all_counted_and_some_shown(server, out):
 
 
 def test_what_the_origin_has_gained_or_lost_since_is_found(out):
-    with RawServer(FILES) as before:
+    with RawServer(FILES, port=free_port()) as before:
         fetch(before.url, out, "--workers", 1)
     now = {name: body for name, body in FILES.items() if name != VICTIM} | {"gained": b"g"}
     with RawServer(now, port=before.port) as after:

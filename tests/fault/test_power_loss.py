@@ -29,15 +29,20 @@ def calls_of(trace):
         yield call, path, result
 
 
-def lose_power(out, trace):
-    """Empties every file that was written after the last syncfs had ended, as ext4 may leave it. How many."""
-    lost, seen_sync = set(), False
+def files_behind_a_sync(trace):
+    """The files that were written after the last syncfs had ended; None before there was one."""
+    behind, seen_sync = set(), False
     for call, path, result in calls_of(trace):
         if call == "syncfs" and result == "0":
-            lost, seen_sync = set(), True
+            behind, seen_sync = set(), True
         elif call == "write" and "/.gigafetch/" not in path:
-            lost.add(path)
-    assert seen_sync
+            behind.add(path)
+    return behind if seen_sync else None
+
+
+def lose_power(out, trace):
+    """Empties every file that was written after the last syncfs had ended, as ext4 may leave it. How many."""
+    lost = files_behind_a_sync(trace)
     for path in filter(os.path.exists, lost):
         os.truncate(path, 0)
     return len(lost)
@@ -101,16 +106,20 @@ class DurableLedger:
         return size, durable
 
 
-def freeze_where_something_is_unsynced(pid, trace):
+def shards_are_unsynced(trace):
+    """Some bytes of shards are synced, some are not; and the trace knows of all."""
+    size, synced = shard_sizes(trace)
+    return synced and size != synced and all(os.path.getsize(path) == size[path] for path in size)
+
+
+def freeze_where_something_is_unsynced(pid, trace, packed):
     while True:
         tree = [pid, *children(pid)]
         for each in tree:
             os.kill(each, signal.SIGSTOP)
         wait_until(lambda: all(map(is_stopped, tree)), "all stopped")
-        size, synced = shard_sizes(trace)
         written, durable = ledger_sizes(trace)
-        all_traced = all(os.path.getsize(path) == size[path] for path in size)
-        if size != synced and durable < written and all_traced:
+        if durable < written and (shards_are_unsynced(trace) if packed else files_behind_a_sync(trace)):
             return
         for each in tree:
             os.kill(each, signal.SIGCONT)
@@ -123,8 +132,8 @@ def stopped_in_the_middle(origin, out, trace, answered, durability="batch", opti
                  env=watched(boot, trace)) as running:
         while requests_seen(origin)["answered"] < answered:
             time.sleep(0.02)
-        if "tar" in options:
-            freeze_where_something_is_unsynced(running.pid, trace)
+        if durability != "process":
+            freeze_where_something_is_unsynced(running.pid, trace, packed="tar" in options)
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)
     return boot

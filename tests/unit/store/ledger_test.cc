@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -527,10 +527,10 @@ TEST_CASE("megabytes behind damage are searched in no time") {
   std::string bytes = bytes_of(state);
   REQUIRE(bytes.size() > 4'000'000);
   bytes[damage + 3] = static_cast<char>(bytes[damage + 3] ^ 4);
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of the processor's time, however many want it
   CHECK(recover_ledger(bytes, current_boot_id().value(), false).ok());
   // A search that hashes what every byte seems to announce takes a minute.
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+  CHECK((std::clock() - begin) / CLOCKS_PER_SEC < 10);
 }
 
 TEST_CASE("damage above what was synced is a torn end") {

@@ -78,8 +78,13 @@ TEST_CASE("a sink that stores nothing makes no shard") {
 }
 
 TEST_CASE("batches that come interleaved each commit what is theirs, and nothing else") {
+#ifdef __SANITIZE_ADDRESS__
+  constexpr uint64_t kSeeds = 5;  // each is ten times as slow
+#else
+  constexpr uint64_t kSeeds = 20;
+#endif
   for (const int level : {0, 1}) {
-    for (uint64_t seed = 0; seed < 20; ++seed) {
+    for (uint64_t seed = 0; seed < kSeeds; ++seed) {
       const TempFolder out;
       TarSink::Options options = tar_options(level);
       options.shard_size = 60'000;

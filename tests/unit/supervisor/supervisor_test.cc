@@ -263,7 +263,7 @@ TEST_CASE("a coordinator that falls silent is killed, and what it used is accoun
   Accounts before;
   add_own(before);
   Trial trial;
-  trial.job.coordinator_patience = Millis(300);
+  trial.job.coordinator_patience = Millis(1'000);
   trial.worker = [stay = trial.worker] {
     burn_cpu(0.15);
     return stay();
@@ -359,9 +359,11 @@ TEST_CASE("between two coordinators a stop signal ends the run at once") {
   Trial trial;
   trial.coordinator = [](const Voice&, size_t number) {
     const pid_t supervisor = ::getppid();
+    const pid_t self = ::getpid();
     if (number == 4) {  // after which there is a wait of at least 400 ms
       in_the_background([=] {
-        rest(100);
+        while (!is_gone(self))
+          rest(1);
         ::kill(supervisor, SIGTERM);
       });
     }
