@@ -1,7 +1,6 @@
 // Reads all shards of a job, several at a time, each by a process of its own kind.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +12,8 @@ namespace gigafetch::cli {
 
 struct PackedSums {
   store::ShardSums sums;
-  std::vector<std::string> damages;  // shards that cannot be read, and where: `sums` lacks them
+  store::NameSums names;
+  std::vector<std::string> damages;  // what cannot be read, and where: it is in no sum
   supervisor::Accounts accounts;     // of the processes that read
   double seconds = 0;
 };

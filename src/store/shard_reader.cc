@@ -125,6 +125,11 @@ void ShardReader::note_place() {
   place_ = {frames_.front().offset, position() - frames_.front().position};
 }
 
+uint64_t ShardReader::consumed() const {
+  if (decompressor_ == nullptr) return first_ + position();
+  return in_frame_ ? frames_.back().offset : at_ - (packed_end_ - packed_begin_);
+}
+
 Result<std::optional<TarMember>> ShardReader::next() {
   for (const uint64_t left : {body_left_, uint64_t{padding_}})
     if (Result<void> skipped = skip(left); !skipped) return std::move(skipped).failure();

@@ -33,6 +33,9 @@ class ShardReader {
   Result<std::optional<TarMember>> next();
   // Where the last member's header stands, for another reader.
   MemberPlace place() const { return place_; }
+  // How far the shard has been read, in the file: what failed, or where the archive ended, stands
+  // there, or in a frame that begins there.
+  uint64_t consumed() const;
   // The next piece of the member's body; empty at its end. Valid until the next call.
   Result<std::string_view> body();
 
