@@ -14,7 +14,7 @@ namespace gigafetch::store {
 
 class NameSums {
  public:
-  static constexpr size_t kRanges = size_t{1} << 18;
+  static constexpr size_t kRanges = size_t{1} << 16;
 
   NameSums() : sums_(kRanges) {}
 
