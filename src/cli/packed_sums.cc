@@ -45,6 +45,7 @@ int read_shards(int output_fd, const std::vector<store::CountedShard>& shards, s
     slot.sums.add(sums);
     count(sums);
   }
+  names.settle();
   for (size_t i = 0; i < common.names.size(); ++i)
     std::atomic_ref(common.names[i]).fetch_add(names.sums()[i], std::memory_order_relaxed);
   return 0;

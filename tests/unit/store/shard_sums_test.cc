@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "store/content_hash.h"
 #include "store/shards.h"
 
@@ -24,7 +26,14 @@ Summed summed(const TempFolder& out, const CountedShard& shard) {
   all.sums = sum_shard(
       out.fd(), shard, Layout::tree, all.names, [](const ShardSums&) {},
       [&](const Error& damage) { all.damages.push_back(damage.text); });
+  all.names.settle();
   return all;
+}
+
+bool same(NameSums a, NameSums b) {
+  a.settle();
+  b.settle();
+  return std::ranges::equal(a.sums(), b.sums());
 }
 
 }  // namespace
@@ -50,7 +59,7 @@ TEST_CASE("the sums of a shard are those of its members, whatever their order") 
     const Summed found = summed(out, whole(out, shard_name(0, 0, level > 0)));
     const ShardSums& sums = found.sums;
     CHECK(found.damages.empty());
-    CHECK((found.names == by_range));
+    CHECK(same(found.names, by_range));
     CHECK(sums.names == names);
     CHECK(sums.content == content);
     CHECK(sums.bytes == 1 + 70'000 + 2'000'000);
@@ -107,9 +116,9 @@ TEST_CASE("what is damaged is told, and is in no sum") {
       CHECK(found.sums.bytes == 1);
       NameSums others;
       others.add(hash_of_name("a"));
-      CHECK_FALSE((found.names == others));
+      CHECK_FALSE(same(found.names, others));
       others.add(hash_of_name("b"));
-      CHECK_FALSE((found.names == others));
+      CHECK_FALSE(same(found.names, others));
     }
   }
 }
