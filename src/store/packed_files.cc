@@ -19,6 +19,8 @@ namespace {
 // Members of gaps whose places are kept.
 constexpr size_t kMaxGapMembers = 1'000'000;
 constexpr uint64_t kLooksPerCall = 4096;
+// Of the readers that are open, those read last keep their memory: some 2 MiB each.
+constexpr size_t kReadersWithMemory = 4;
 
 // A file's bytes in memory, as the kernel pages them in.
 class MappedFile {
@@ -92,7 +94,8 @@ struct PackedFiles::Shard {
   std::optional<std::vector<Gap>> gaps;  // that the runs leave, once they are asked for
 };
 
-PackedFiles::PackedFiles(int output_fd, Layout layout) : output_fd_(output_fd), layout_(layout) {}
+PackedFiles::PackedFiles(int output_fd, Layout layout)
+    : output_fd_(output_fd), layout_(layout), with_memory_(std::make_unique<Readers>()) {}
 PackedFiles::PackedFiles(PackedFiles&&) noexcept = default;
 PackedFiles& PackedFiles::operator=(PackedFiles&&) noexcept = default;
 PackedFiles::~PackedFiles() = default;
@@ -145,22 +148,39 @@ Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint6
 
 class PackedFiles::Reader final : public BodyReader {
  public:
-  explicit Reader(ShardReader shard) : shard_(std::move(shard)) {}
+  Reader(ShardReader shard, Readers& with_memory)
+      : shard_(std::move(shard)), with_memory_(with_memory) {}
+  ~Reader() override { std::erase(with_memory_, this); }
 
   StoreStatus read(std::string_view& piece) override {
+    take_memory();
     Result<std::string_view> next = shard_.body();
     if (!next) return unreadable(next.failure());
     piece = *next;
     return {};
   }
 
+  void give_back(size_t bytes) override { shard_.give_back(bytes); }
+
   // Of one file: the others can be read all the same.
   static StoreStatus unreadable(const Error& why) {
     return StoreStatus::file(FailureClass::different, why.text);
   }
 
+  // Before any use of the shard: that of the reader used longest ago is let go of.
+  void take_memory() {
+    if (!with_memory_.empty() && with_memory_.back() == this) return;
+    std::erase(with_memory_, this);
+    if (with_memory_.size() >= kReadersWithMemory) {
+      with_memory_.front()->shard_.release();
+      with_memory_.erase(with_memory_.begin());
+    }
+    with_memory_.push_back(this);
+  }
+
  private:
   ShardReader shard_;
+  Readers& with_memory_;
 };
 
 std::optional<FailureClass> PackedFiles::refuses(std::string_view name) {
@@ -181,7 +201,9 @@ StoreStatus PackedFiles::open(std::string_view name, std::unique_ptr<BodyReader>
     return StoreStatus::file(FailureClass::missing,
                              fmt::format("'{}' is in no shard", printable(name)));
   }
-  reader = std::make_unique<Reader>(std::move(**found));
+  auto made = std::make_unique<Reader>(std::move(**found), *with_memory_);
+  made->take_memory();
+  reader = std::move(made);
   return {};
 }
 

@@ -3,11 +3,12 @@
 // The indexes say where a name may stand; the member that stands there says whether it does. What
 // no index covers (the last files of a process that died), or one that is damaged does, is read
 // once, and where its members stand is kept; when that is over a million, it is read anew for each
-// name.
+// name. However many files are read side by side, few of their readers hold memory.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,6 +57,7 @@ class PackedFiles final : public StoredBodies {
 
  private:
   class Reader;
+  using Readers = std::vector<Reader*>;
   struct Shard;
   // Where a member is said to be.
   struct Place {
@@ -93,8 +95,9 @@ class PackedFiles final : public StoredBodies {
   std::vector<Shard> shards_;
   std::function<void()> on_look_;
   uint64_t looks_ = 0;
-  size_t gap_members_ = 0;  // in all gaps
-  std::string path_;        // of the last name mapped
+  size_t gap_members_ = 0;                // in all gaps
+  std::unique_ptr<Readers> with_memory_;  // the one read last comes last
+  std::string path_;                      // of the last name mapped
 };
 
 }  // namespace gigafetch::store
