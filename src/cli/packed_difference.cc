@@ -32,8 +32,6 @@ struct Read {
   std::atomic<uint64_t> members;
   uint64_t bytes;  // of members in ranges that are the same
   store::Hash128 content;
-  size_t lost_in;  // the first shard of which nobody knows what it has lost, from 1; 0: none
-  SharedText lost;
   SharedText failure;
 };
 
@@ -48,19 +46,19 @@ int ended(const Result<void>& result, SharedText& failure) {
 
 class Comparison {
  public:
-  Comparison(const supervisor::Job& job, const StoredNames& stored, const store::NameSums& found,
+  Comparison(const supervisor::Job& job, const StoredNames& stored, const PackedSums& found,
              supervisor::Observer& observer)
       : job_(job), stored_(stored), found_(found), observer_(observer), start_(monotonic_now()) {}
 
   Result<PackedDifference> run(store::DeadLetters* findings) {
     if (Result<void> listed = list(nullptr); !listed) return std::move(listed).failure();
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      ranges_.mark_different(found_, store::NameSums((*listed_)->sums));
+      ranges_.mark_different(found_.names, store::NameSums((*listed_)->sums));
       Result<MemberJoin> join = MemberJoin::create(job_.state_fd);
       if (!join) return std::move(join).failure();
       if (Result<void> gathered = list(&*join); !gathered) return std::move(gathered).failure();
       store::NameRanges now = ranges_;
-      now.mark_different(found_, store::NameSums((*listed_)->sums));
+      now.mark_different(found_.names, store::NameSums((*listed_)->sums));
       if (now == ranges_) return compare(*join, findings);
     }
     return error(ErrorCode::origin,
@@ -135,11 +133,7 @@ class Comparison {
       hooks.on_member = [&](const store::ShardMember& member) {
         return take_member(join, read, member, at);
       };
-      hooks.on_damage = [&](const Error& why, bool covered) {
-        if (covered || read.lost_in != 0) return;
-        read.lost_in = at + 1;
-        read.lost.set(why.text);
-      };
+      hooks.on_damage = [](const Error&, bool) {};  // told when they were summed
       Result<void> done = store::for_members(job_.output_fd, shards[at], stored_.layout(),
                                              store::Bodies::read, hooks);
       if (!done) return done;
@@ -167,18 +161,7 @@ class Comparison {
     observer_.on_figures(figures, seconds_between(start_, monotonic_now()));
   }
 
-  // What nobody knows the loss of may have held any name.
-  std::optional<std::string> lost() const {
-    const Read* first = nullptr;
-    for (const Shared<Read>& read : reads_) {
-      if (read->lost_in != 0 && (first == nullptr || read->lost_in < first->lost_in))
-        first = &*read;
-    }
-    return first == nullptr ? std::nullopt : std::optional(std::string(first->lost.view()));
-  }
-
   Result<PackedDifference> compare(MemberJoin& join, store::DeadLetters* findings) {
-    const std::optional<std::string> lost_text = lost();
     std::string path;
     const auto add = [&](std::string_view name, FailureClass cause, std::string text) {
       ++(is_rejection(cause) ? all_.rejected : all_.failed);
@@ -191,7 +174,8 @@ class Comparison {
               path_of_name(stored_.layout(), name, path, store::PathLimits::none)) {
         return add(name, *refused, std::string(refusal_text(stored_.layout(), *refused)));
       }
-      if (lost_text) return add(name, FailureClass::different, *lost_text);
+      // It may be in what nobody knows the loss of.
+      if (found_.lost) return add(name, FailureClass::different, *found_.lost);
       return add(name, FailureClass::missing, fmt::format("'{}' is in no shard", printable(name)));
     };
     hooks.on_different = [&](std::string_view name, std::string_view damage) {
@@ -227,7 +211,7 @@ class Comparison {
 
   const supervisor::Job& job_;
   const StoredNames& stored_;
-  const store::NameSums& found_;
+  const PackedSums& found_;
   supervisor::Observer& observer_;
   const TimePoint start_;
   store::NameRanges ranges_;  // to be compared name by name
@@ -240,7 +224,7 @@ class Comparison {
 }  // namespace
 
 Result<PackedDifference> find_difference(const supervisor::Job& job, const StoredNames& stored,
-                                         const store::NameSums& found, store::DeadLetters* findings,
+                                         const PackedSums& found, store::DeadLetters* findings,
                                          supervisor::Observer& observer) {
   return Comparison(job, stored, found, observer).run(findings);
 }

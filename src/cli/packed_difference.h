@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "cli/packed_sums.h"
 #include "cli/stored_names.h"
 #include "store/dead_letters.h"
 #include "store/member_join.h"
-#include "store/name_sums.h"
 #include "supervisor/child.h"
 #include "supervisor/supervisor.h"
 
@@ -34,11 +34,11 @@ struct PackedDifference {
   double seconds = 0;
 };
 
-// `found` is what sum_shards says of the shards. Names that failed or are rejected are added to
+// `found` is what the shards hold. Names that failed or are rejected are added to
 // `findings`, if there are any to be written. Calling process as for sum_shards. Fails when the
 // listing does, or is another one each time.
 Result<PackedDifference> find_difference(const supervisor::Job& job, const StoredNames& stored,
-                                         const store::NameSums& found, store::DeadLetters* findings,
+                                         const PackedSums& found, store::DeadLetters* findings,
                                          supervisor::Observer& observer);
 
 }  // namespace gigafetch::cli

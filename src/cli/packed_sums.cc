@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <numeric>
 
 #include "cli/children.h"
 
@@ -17,10 +18,18 @@ struct Slot {
   std::atomic<uint64_t> names;
   uint64_t damaged;
   std::array<SharedText, kMaxDamages> damages;
+  size_t lost_in;  // the first shard of which nobody knows what it has lost, from 1; 0: none
+  SharedText lost;
+  SharedText failure;
 
   void note(std::string_view damage) {
     if (damaged < kMaxDamages) damages[damaged].set(damage);
     ++damaged;
+  }
+  void note_lost(size_t shard, std::string_view damage) {
+    if (lost_in != 0 && lost_in <= shard + 1) return;
+    lost_in = shard + 1;
+    lost.set(damage);
   }
 };
 
@@ -30,24 +39,48 @@ struct Common {
   std::array<uint64_t, store::NameSums::kRanges> names;
 };
 
-// In a process of its own: takes shards until none is left.
-int read_shards(int output_fd, const std::vector<store::CountedShard>& shards, store::Layout layout,
-                Common& common, Slot& slot) {
+struct Reading {
+  int output_fd;
+  const std::vector<store::CountedShard>& shards;
+  std::vector<size_t> order;  // in which they are read
+  store::Layout layout;
+  store::MemberTableBuilder* table;
+};
+
+Result<void> read_shards(const Reading& reading, Common& common, Slot& slot) {
   store::NameSums names;
-  for (size_t at; (at = common.next_shard.fetch_add(1)) < shards.size();) {
+  for (size_t next; (next = common.next_shard.fetch_add(1)) < reading.order.size();) {
+    const size_t at = reading.order[next];
     const uint64_t before = slot.names.load();
-    const auto count = [&](const store::ShardSums& sums) {
+    store::SumHooks hooks;
+    hooks.on_read = [&](const store::ShardSums& sums) {
       slot.names.store(before + sums.names.count);
     };
-    const store::ShardSums sums =
-        store::sum_shard(output_fd, shards[at], layout, names, count,
-                         [&](const Error& damage) { slot.note(damage.text); });
-    slot.sums.add(sums);
-    count(sums);
+    hooks.on_damage = [&](const Error& why, bool covered) {
+      slot.note(why.text);
+      if (!covered) slot.note_lost(at, why.text);
+    };
+    if (reading.table != nullptr) {
+      hooks.on_name = [&](const store::ShardMember& member, const store::Hash128& name) {
+        return reading.table->add(name, {static_cast<uint32_t>(at), member.place});
+      };
+    }
+    Result<store::ShardSums> sums =
+        store::sum_shard(reading.output_fd, reading.shards[at], reading.layout, names, hooks);
+    if (!sums) return std::move(sums).failure();
+    slot.sums.add(*sums);
+    hooks.on_read(*sums);
   }
   names.settle();
   for (size_t i = 0; i < common.names.size(); ++i)
     std::atomic_ref(common.names[i]).fetch_add(names.sums()[i], std::memory_order_relaxed);
+  return reading.table != nullptr ? reading.table->flush() : Result<void>();
+}
+
+// In a process of its own: takes shards until none is left.
+int run_reader(const Reading& reading, Common& common, Slot& slot) {
+  if (Result<void> read = read_shards(reading, common, slot); !read)
+    slot.failure.set(read.failure().text);
   return 0;
 }
 
@@ -61,13 +94,15 @@ void tell(const Slot& slot, std::vector<std::string>& damages) {
 
 }  // namespace
 
-Result<PackedSums> sum_shards(int output_fd, std::vector<store::CountedShard> shards,
+Result<PackedSums> sum_shards(int output_fd, const std::vector<store::CountedShard>& shards,
                               store::Layout layout, uint32_t processes,
-                              supervisor::Observer& observer) {
+                              store::MemberTableBuilder* table, supervisor::Observer& observer) {
   const TimePoint start = monotonic_now();
+  Reading reading{output_fd, shards, std::vector<size_t>(shards.size()), layout, table};
+  std::iota(reading.order.begin(), reading.order.end(), size_t{0});
   // The large ones first, so that no process is left with one at the end.
-  std::sort(shards.begin(), shards.end(),
-            [](const auto& a, const auto& b) { return a.end > b.end; });
+  std::sort(reading.order.begin(), reading.order.end(),
+            [&](size_t a, size_t b) { return shards[a].end > shards[b].end; });
   Result<Shared<Common>> common = Shared<Common>::make();
   if (!common) return std::move(common).failure();
   std::vector<Shared<Slot>> slots;
@@ -76,9 +111,8 @@ Result<PackedSums> sum_shards(int output_fd, std::vector<store::CountedShard> sh
     Result<Shared<Slot>> slot = Shared<Slot>::make();
     if (!slot) return std::move(slot).failure();
     slots.push_back(std::move(*slot));
-    readers.push_back({"gigafetch:read", [&, i] {
-                         return read_shards(output_fd, shards, layout, **common, *slots[i]);
-                       }});
+    readers.push_back(
+        {"gigafetch:read", [&, i] { return run_reader(reading, **common, *slots[i]); }});
   }
   const auto show = [&] {
     Figures figures;
@@ -90,9 +124,15 @@ Result<PackedSums> sum_shards(int output_fd, std::vector<store::CountedShard> sh
   if (Result<void> read = run_children(readers, show, all.accounts); !read) {
     return std::move(read).failure();
   }
+  size_t lost_in = 0;
   for (const Shared<Slot>& slot : slots) {
+    if (const std::string_view text = slot->failure.view(); !text.empty())
+      return Error{ErrorCode::io, std::string(text)};
     all.sums.add(slot->sums);
     tell(*slot, all.damages);
+    if (slot->lost_in == 0 || (lost_in != 0 && lost_in < slot->lost_in)) continue;
+    lost_in = slot->lost_in;
+    all.lost = std::string(slot->lost.view());
   }
   all.names = store::NameSums((*common)->names);
   all.seconds = seconds_between(start, monotonic_now());

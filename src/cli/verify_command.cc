@@ -151,8 +151,7 @@ Result<uint64_t> compare_names(const supervisor::Job& job, const StoredNames& st
                                const PackedSums& sums, store::DeadLetters* findings,
                                const VerifyOptions& options, supervisor::Report& report) {
   Progress progress(options.report.progress);
-  Result<PackedDifference> difference =
-      find_difference(job, stored, sums.names, findings, progress);
+  Result<PackedDifference> difference = find_difference(job, stored, sums, findings, progress);
   if (!difference) return std::move(difference).failure();
   add_use(report, difference->accounts, difference->seconds);
   for (const std::string& path : difference->examples)
@@ -179,9 +178,36 @@ Result<uint64_t> compare_names(const supervisor::Job& job, const StoredNames& st
 }
 
 Result<PackedSums> read_shards(const supervisor::Job& job, const StoredNames& stored,
-                               const VerifyOptions& options) {
+                               store::MemberTableBuilder* table, const VerifyOptions& options) {
   Progress reading(options.report.progress);
-  return sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, reading);
+  return sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, table, reading);
+}
+
+// The same, with a table by which the workers of `job` find each name's member.
+struct ReadForWorkers {
+  PackedSums shards;
+  std::unique_ptr<const store::MemberTable> table;  // the job's workers borrow it
+};
+
+Result<ReadForWorkers> read_shards_for_workers(supervisor::Job& job, const StoredNames& stored,
+                                               const VerifyOptions& options,
+                                               supervisor::Report& report) {
+  const OwnWork sorted(report);
+  Result<store::MemberTableBuilder> builder = store::MemberTableBuilder::create(job.state_fd);
+  if (!builder) return std::move(builder).failure();
+  Result<PackedSums> read = read_shards(job, stored, &*builder, options);
+  if (!read) return std::move(read).failure();
+  add_use(report, read->accounts, 0);
+  std::vector<store::ShardId> shards;
+  for (const store::CountedShard& shard : stored.shards())
+    shards.push_back(shard.name.id);
+  std::optional<Error> lost;
+  if (read->lost) lost = Error{ErrorCode::malformed, *read->lost};
+  Result<std::unique_ptr<const store::MemberTable>> table =
+      builder->finish(std::move(shards), std::move(lost));
+  if (!table) return std::move(table).failure();
+  job.worker.members = table->get();
+  return ReadForWorkers{std::move(*read), std::move(*table)};
 }
 
 // Shards are read from end to end, and their names all together compared with the listing's: a look
@@ -190,7 +216,7 @@ Result<PackedSums> read_shards(const supervisor::Job& job, const StoredNames& st
 Result<uint64_t> verify_shards(supervisor::Job& job, const store::LedgerImage& image,
                                const StoredNames& stored, const VerifyOptions& options,
                                supervisor::Report& report) {
-  Result<PackedSums> read = read_shards(job, stored, options);
+  Result<PackedSums> read = read_shards(job, stored, nullptr, options);
   if (!read) return std::move(read).failure();
   Progress listing(options.report.progress);
   job.worker.mode = worker::Mode::count;
@@ -219,14 +245,20 @@ Result<uint64_t> verify_shards(supervisor::Job& job, const store::LedgerImage& i
   return compare_names(job, stored, *read, &*findings, options, report);
 }
 
-// Members that are not listed, when each file has been fetched again and compared.
-Result<uint64_t> count_extra_members(const supervisor::Job& job, const StoredNames& stored,
-                                     const VerifyOptions& options, supervisor::Report& report) {
-  Result<PackedSums> read = read_shards(job, stored, options);
+// Fetches each file again and compares it with its member. How many members are not listed.
+Result<uint64_t> compare_bodies(supervisor::Job& job, const StoredNames& stored,
+                                const VerifyOptions& options, supervisor::Report& report) {
+  supervisor::Report before;
+  Result<ReadForWorkers> read = read_shards_for_workers(job, stored, options, before);
   if (!read) return std::move(read).failure();
-  add_use(report, read->accounts, read->seconds);
-  if (read->sums.strangers == 0 && read->sums.names == names_of(report.figures)) return uint64_t{0};
-  return compare_names(job, stored, *read, nullptr, options, report);
+  Progress progress(options.report.progress);
+  report = supervisor::supervise(job, progress);
+  add_use(report, {before.cpu_seconds, before.peak_rss_bytes}, before.seconds);
+  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures)
+    return uint64_t{0};
+  const store::ShardSums& sums = read->shards.sums;
+  if (sums.strangers == 0 && sums.names == names_of(report.figures)) return uint64_t{0};
+  return compare_names(job, stored, read->shards, nullptr, options, report);
 }
 
 // The job that filled the output folder.
@@ -251,9 +283,10 @@ Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::Listing
 // Compares the files on disk, together, with what the ledger says was stored. When they differ, a
 // second walk finds the pages where. Of a job that is not complete, or of which files are missing,
 // nothing can be told.
-void compare_contents(supervisor::Job& job, const store::LedgerImage& image,
-                      const VerifyOptions& options, supervisor::Report& report) {
-  if (options.content) return;
+Result<void> compare_contents(supervisor::Job& job, const store::LedgerImage& image,
+                              const StoredNames& stored_names, const VerifyOptions& options,
+                              supervisor::Report& report) {
+  if (options.content) return {};
   const store::LedgerTotals& stored = image.state.totals();
   const Figures found = report.figures;
   const bool comparable =
@@ -264,21 +297,28 @@ void compare_contents(supervisor::Job& job, const store::LedgerImage& image,
         "compared; --content compares each file");
   }
   if (!comparable || store::Hash128{found.content_low, found.content_high} == stored.content)
-    return;
+    return {};
   print_error("every file is there, but not as it was stored; looking for the pages");
+  std::unique_ptr<const store::MemberTable> table;
+  if (stored_names.packed()) {
+    Result<ReadForWorkers> read = read_shards_for_workers(job, stored_names, options, report);
+    if (!read) return std::move(read).failure();
+    table = std::move(read->table);
+  }
   job.coordinator.locate = true;
   Progress progress(options.report.progress);
   const supervisor::Report located = supervisor::supervise(job, progress);
   if (located.exit != ExitStatus::complete && located.exit != ExitStatus::failures) {
     print_error(located.text);
     report.exit = located.exit;
-    return;
+    return {};
   }
   report.exit = ExitStatus::failures;
   print_error(
       fmt::format("{} bytes were stored, {} are on disk: '{}' in the state folder names the "
                   "pages, if the names on them are still the same; --content compares each file",
                   with_commas(stored.bytes), with_commas(found.bytes), kFindings));
+  return {};
 }
 
 }  // namespace
@@ -319,8 +359,9 @@ Result<Summary> verify(const VerifyOptions& options) {
   summary.workers = job.workers;
   supervisor::Report& report = summary.report;
   summary.extra = 0;
-  if (stored->packed() && !options.content) {
-    Result<uint64_t> extra = verify_shards(job, *image, *stored, options, report);
+  if (stored->packed()) {
+    Result<uint64_t> extra = options.content ? compare_bodies(job, *stored, options, report)
+                                             : verify_shards(job, *image, *stored, options, report);
     if (!extra) return std::move(extra).failure();
     summary.extra = *extra;
   } else {
@@ -334,12 +375,8 @@ Result<Summary> verify(const VerifyOptions& options) {
   }
   const Figures& figures = report.figures;
   // Before anything is listed in this process, which must not fork afterwards.
-  compare_contents(job, *image, options, report);
-  if (stored->packed() && options.content) {
-    Result<uint64_t> extra = count_extra_members(job, *stored, options, report);
-    if (!extra) return std::move(extra).failure();
-    summary.extra = *extra;
-  }
+  if (Result<void> compared = compare_contents(job, *image, *stored, options, report); !compared)
+    return std::move(compared).failure();
   if (!stored->packed()) {
     const OwnWork counted(report);
     Result<uint64_t> extra = count_extras(job, *stored, figures);

@@ -123,6 +123,19 @@ Result<bool> ShardReader::fill() {
   return *got > 0;
 }
 
+Result<bool> ShardReader::read_frame(std::string& out, size_t most) {
+  acquire();
+  while (in_frame_ || out.empty()) {
+    // Only what the frame holds is given out: it ends where the next one begins.
+    Result<size_t> got = decompress(buffer_.get(), kBufferBytes);
+    if (!got) return std::move(got).failure();
+    if (*got == 0) break;
+    out.append(buffer_.get(), *got);
+    if (out.size() > most) return false;
+  }
+  return true;
+}
+
 Result<void> ShardReader::skip(uint64_t bytes) {
   while (bytes > 0) {
     if (begin_ == end_) {

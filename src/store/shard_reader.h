@@ -25,6 +25,9 @@ class ShardReader {
   static Result<ShardReader> open(int output_fd, const ShardName& name, uint64_t begin,
                                   uint64_t end);
 
+  // Of a compressed shard: appends the frame that it stands before to `out`; false, and `out` is of
+  // no use, when that has more than `most` bytes. Then nothing but destruction is left.
+  Result<bool> read_frame(std::string& out, size_t most);
   // Leaves out so many bytes of the archive.
   Result<void> skip(uint64_t bytes);
 

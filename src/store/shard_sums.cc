@@ -14,31 +14,29 @@ void ShardSums::add(const ShardSums& other) {
   strangers += other.strangers;
 }
 
-ShardSums sum_shard(int output_fd, const CountedShard& shard, Layout layout, NameSums& names,
-                    const std::function<void(const ShardSums&)>& on_read,
-                    const std::function<void(const Error&)>& on_damage) {
+Result<ShardSums> sum_shard(int output_fd, const CountedShard& shard, Layout layout,
+                            NameSums& names, const SumHooks& hooks) {
   ShardSums sums;
-  MemberHooks hooks;
-  hooks.on_damage = [&](const Error& why, bool) { on_damage(why); };
-  hooks.on_member = [&](const ShardMember& member) -> Result<void> {
+  const bool on_name = static_cast<bool>(hooks.on_name);
+  const auto add = [&](const ShardMember& member) -> Result<void> {
     if (!member.name) {
       ++sums.strangers;
       return {};
     }
     const Hash128 name = hash_of_name(*member.name);
-    if (!member.damage.empty()) {
+    if (member.damage.empty()) {
+      names.add(name);
+      sums.names.add(name);
+      sums.content = sums.content + member.content;
+      sums.bytes += member.size;
+      if (sums.names.count % kMembersPerCall == 0) hooks.on_read(sums);
+    } else {
       names.spoil(name);
-      return {};
     }
-    names.add(name);
-    sums.names.add(name);
-    sums.content = sums.content + member.content;
-    sums.bytes += member.size;
-    if (sums.names.count % kMembersPerCall == 0) on_read(sums);
-    return {};
+    return on_name ? hooks.on_name(member, name) : Result<void>();
   };
-  // Only hooks fail.
-  (void)for_members(output_fd, shard, layout, Bodies::read, hooks);
+  Result<void> read = for_members(output_fd, shard, layout, Bodies::read, {add, hooks.on_damage});
+  if (!read) return std::move(read).failure();
   return sums;
 }
 

@@ -23,10 +23,17 @@ struct ShardSums {
   void add(const ShardSums& other);
 };
 
-// Reads a shard to its end, around what is damaged: that is told to `on_damage`, and in no sum. Its
-// names are added to `names` too. Calls `on_read` now and then, with what it has so far.
-ShardSums sum_shard(int output_fd, const CountedShard& shard, Layout layout, NameSums& names,
-                    const std::function<void(const ShardSums&)>& on_read,
-                    const std::function<void(const Error&)>& on_damage);
+struct SumHooks {
+  // Now and then, with what it has so far.
+  std::function<void(const ShardSums&)> on_read;
+  std::function<void(const Error& why, bool covered)> on_damage;  // as of MemberHooks
+  // Of each member that is a name's, whole or not, with the name's hash; may be empty.
+  std::function<Result<void>(const ShardMember&, const Hash128&)> on_name;
+};
+
+// Reads a shard to its end, around what is damaged: that is in no sum. Its names are added to
+// `names` too. Fails only with the error of a hook.
+Result<ShardSums> sum_shard(int output_fd, const CountedShard& shard, Layout layout,
+                            NameSums& names, const SumHooks& hooks);
 
 }  // namespace gigafetch::store

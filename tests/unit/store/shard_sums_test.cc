@@ -19,13 +19,22 @@ struct Summed {
   ShardSums sums;
   NameSums names;
   std::vector<std::string> damages;
+  uint64_t told = 0;  // names
 };
 
 Summed summed(const TempFolder& out, const CountedShard& shard) {
   Summed all;
-  all.sums = sum_shard(
-      out.fd(), shard, Layout::tree, all.names, [](const ShardSums&) {},
-      [&](const Error& damage) { all.damages.push_back(damage.text); });
+  SumHooks hooks;
+  hooks.on_read = [](const ShardSums&) {};
+  hooks.on_damage = [&](const Error& damage, bool) { all.damages.push_back(damage.text); };
+  hooks.on_name = [&](const ShardMember& member, const Hash128& name) {
+    CHECK(name == hash_of_name(member.name.value_or("")));
+    ++all.told;
+    return Result<void>();
+  };
+  Result<ShardSums> sums = sum_shard(out.fd(), shard, Layout::tree, all.names, hooks);
+  REQUIRE(sums.ok());
+  all.sums = *sums;
   all.names.settle();
   return all;
 }
@@ -59,6 +68,7 @@ TEST_CASE("the sums of a shard are those of its members, whatever their order") 
     const Summed found = summed(out, whole(out, shard_name(0, 0, level > 0)));
     const ShardSums& sums = found.sums;
     CHECK(found.damages.empty());
+    CHECK(found.told == files.size());
     CHECK(same(found.names, by_range));
     CHECK(sums.names == names);
     CHECK(sums.content == content);
@@ -129,9 +139,10 @@ TEST_CASE("who waits for sums hears of them now and then") {
   packer.store(Members(10'000, {"a", ""}));
   std::vector<uint64_t> heard;
   NameSums names;
-  sum_shard(
-      out.fd(), whole(out, shard_name(0, 0)), Layout::tree, names,
-      [&](const ShardSums& sums) { heard.push_back(sums.names.count); }, [](const Error&) {});
+  SumHooks hooks;
+  hooks.on_read = [&](const ShardSums& sums) { heard.push_back(sums.names.count); };
+  hooks.on_damage = [](const Error&, bool) {};
+  REQUIRE(sum_shard(out.fd(), whole(out, shard_name(0, 0)), Layout::tree, names, hooks).ok());
   CHECK(heard == std::vector<uint64_t>{4096, 8192});
 }
 
