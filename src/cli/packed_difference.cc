@@ -196,7 +196,6 @@ class Comparison {
     all_.again = report->again;
     for (const MemberJoin::Spot& spot : report->examples)
       all_.examples.push_back(path_at(spot));
-    all_.seconds = seconds_between(start_, monotonic_now());
     return std::move(all_);
   }
 

@@ -31,7 +31,6 @@ struct PackedDifference {
   uint64_t again = 0;                 // members of names that have another one stored later
   std::vector<std::string> examples;  // paths of extra ones
   supervisor::Accounts accounts;      // of the processes that read and listed
-  double seconds = 0;
 };
 
 // `found` is what the shards hold. Names that failed or are rejected are added to

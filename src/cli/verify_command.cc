@@ -150,10 +150,11 @@ void add_use(supervisor::Report& report, const supervisor::Accounts& accounts, d
 Result<uint64_t> compare_names(const supervisor::Job& job, const StoredNames& stored,
                                const PackedSums& sums, store::DeadLetters* findings,
                                const VerifyOptions& options, supervisor::Report& report) {
+  const OwnWork compared(report);
   Progress progress(options.report.progress);
   Result<PackedDifference> difference = find_difference(job, stored, sums, findings, progress);
   if (!difference) return std::move(difference).failure();
-  add_use(report, difference->accounts, difference->seconds);
+  add_use(report, difference->accounts, 0);
   for (const std::string& path : difference->examples)
     print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
   // Names that were fetched again because the listing had changed, say.
