@@ -20,8 +20,8 @@ constexpr unsigned kFanBits = 6;
 constexpr size_t kFan = size_t{1} << kFanBits;
 constexpr unsigned kMaxLevel = 64 / kFanBits - 1;
 constexpr size_t kSpillBytes = 32 * 1024;  // times kFan is held by each process that adds
-// What is compared in memory; with what points into it some 25 MiB.
-constexpr size_t kMaxInMemory = 12 * 1024 * 1024;
+// What is compared in memory; with what points into it some 15 MiB.
+constexpr size_t kMaxInMemory = 6 * 1024 * 1024;
 constexpr size_t kReadBytes = 1024 * 1024;
 
 enum class Kind : uint8_t { listed, whole, damaged, stranger };

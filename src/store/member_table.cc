@@ -21,7 +21,7 @@ constexpr size_t kFan = size_t{1} << kFanBits;
 constexpr unsigned kMaxLevel = 64 / kFanBits - 1;
 constexpr size_t kSpillBytes = kEntryBytes * 1024;
 // What is sorted in memory; with what points into it twice as much.
-constexpr size_t kMaxInMemory = 12 * 1024 * 1024;
+constexpr size_t kMaxInMemory = 6 * 1024 * 1024;
 constexpr size_t kReadBytes = kEntryBytes * 32 * 1024;
 // Entries that are read at once rather than searched.
 constexpr uint64_t kFewEntries = 256;
