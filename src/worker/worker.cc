@@ -47,6 +47,7 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
   Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
+  if (settings.members == nullptr) return store::open_stored(place.output_fd, **image);
   Result<store::PackedFiles> packed = store::PackedFiles::open(
       place.output_fd, (*image)->state.shards(), settings.layout, *settings.members);
   if (!packed) return std::move(packed).failure();
