@@ -56,7 +56,16 @@ Result<void> cat(const CatOptions& options) {
   if (!image) return std::move(image).failure();
   Result<std::unique_ptr<store::StoredBodies>> stored = store::open_stored(output->get(), *image);
   if (!stored) return std::move(stored).failure();
-  return print(**stored, options.name);
+  Result<void> printed = print(**stored, options.name);
+  // A file is written where it stays, and the ledger has pages, not names: that of a batch under
+  // way looks like any other. Members of shards are only read as far as the ledger says.
+  if (printed && image->identity.sink != "tar" && !image->state.all_settled()) {
+    print_error(
+        fmt::format("the job is not finished: '{}' may not be whole yet, if it is among "
+                    "the files that were on their way last",
+                    printable(options.name)));
+  }
+  return printed;
 }
 
 }  // namespace

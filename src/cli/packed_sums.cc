@@ -1,123 +1,140 @@
 #include "cli/packed_sums.h"
 
-#include <poll.h>
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <array>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
-#include <memory>
-#include <new>
+#include <numeric>
+
+#include "cli/children.h"
 
 namespace gigafetch::cli {
 namespace {
 
-constexpr int kWatchPeriodMs = 100;
-constexpr size_t kMaxText = 500;
 constexpr size_t kMaxDamages = 8;  // that one process tells; the rest are as many more
 
-// One reader's, in memory that it shares with the process that forked it.
+// One reader's.
 struct Slot {
   store::ShardSums sums;
   std::atomic<uint64_t> names;
   uint64_t damaged;
-  char damages[kMaxDamages][kMaxText];
-};
-struct Shared {
-  std::atomic<size_t> next_shard;
-};
+  std::array<SharedText, kMaxDamages> damages;
+  size_t lost_in;  // the first shard of which nobody knows what it has lost, from 1; 0: none
+  SharedText lost;
+  SharedText failure;
 
-struct Unmap {
-  size_t bytes = 0;
-  void operator()(char* at) const { ::munmap(at, bytes); }
-};
-using SharedMemory = std::unique_ptr<char, Unmap>;
-
-SharedMemory share(size_t bytes) {
-  void* const at =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  return SharedMemory(at == MAP_FAILED ? nullptr : static_cast<char*>(at), Unmap{bytes});
-}
-
-void note(Slot& slot, const std::string& damage) {
-  if (slot.damaged < kMaxDamages) {
-    const size_t length = std::min(damage.size(), kMaxText - 1);
-    std::memcpy(slot.damages[slot.damaged], damage.data(), length);
+  void note(std::string_view damage) {
+    if (damaged < kMaxDamages) damages[damaged].set(damage);
+    ++damaged;
   }
-  ++slot.damaged;
+  void note_lost(size_t shard, std::string_view damage) {
+    if (lost_in != 0 && lost_in <= shard + 1) return;
+    lost_in = shard + 1;
+    lost.set(damage);
+  }
+};
+
+// All readers'.
+struct Common {
+  std::atomic<size_t> next_shard;
+  std::array<uint64_t, store::NameSums::kRanges> names;
+};
+
+struct Reading {
+  int output_fd;
+  const std::vector<store::CountedShard>& shards;
+  std::vector<size_t> order;  // in which they are read
+  store::Layout layout;
+  store::MemberTableBuilder* table;
+};
+
+Result<void> read_shards(const Reading& reading, Common& common, Slot& slot) {
+  store::NameSums names;
+  for (size_t next; (next = common.next_shard.fetch_add(1)) < reading.order.size();) {
+    const size_t at = reading.order[next];
+    const uint64_t before = slot.names.load();
+    store::SumHooks hooks;
+    hooks.on_read = [&](const store::ShardSums& sums) {
+      slot.names.store(before + sums.names.count);
+    };
+    hooks.on_damage = [&](const Error& why, bool covered) {
+      slot.note(why.text);
+      if (!covered) slot.note_lost(at, why.text);
+    };
+    if (reading.table != nullptr) {
+      hooks.on_name = [&](const store::ShardMember& member, const store::Hash128& name) {
+        return reading.table->add(name, {static_cast<uint32_t>(at), member.place});
+      };
+    }
+    Result<store::ShardSums> sums =
+        store::sum_shard(reading.output_fd, reading.shards[at], reading.layout, names, hooks);
+    if (!sums) return std::move(sums).failure();
+    slot.sums.add(*sums);
+    hooks.on_read(*sums);
+  }
+  names.settle();
+  for (size_t i = 0; i < common.names.size(); ++i)
+    std::atomic_ref(common.names[i]).fetch_add(names.sums()[i], std::memory_order_relaxed);
+  return reading.table != nullptr ? reading.table->flush() : Result<void>();
 }
 
 // In a process of its own: takes shards until none is left.
-int read_shards(int output_fd, const std::vector<store::CountedShard>& shards, store::Layout layout,
-                Shared& shared, Slot& slot) {
-  for (;;) {
-    const size_t at = shared.next_shard.fetch_add(1);
-    if (at >= shards.size()) return 0;
-    const uint64_t before = slot.names.load();
-    const auto count = [&](const store::ShardSums& sums) {
-      slot.names.store(before + sums.names.count);
-    };
-    Result<store::ShardSums> sums = store::sum_shard(output_fd, shards[at], layout, count);
-    if (sums) {
-      slot.sums.add(*sums);
-      count(*sums);
-    } else {
-      note(slot, sums.failure().text);
-    }
+int run_reader(const Reading& reading, Common& common, Slot& slot) {
+  if (Result<void> read = read_shards(reading, common, slot); !read)
+    slot.failure.set(read.failure().text);
+  return 0;
+}
+
+void tell(const Slot& slot, std::vector<std::string>& damages) {
+  for (size_t i = 0; i < std::min<uint64_t>(slot.damaged, kMaxDamages); ++i)
+    damages.emplace_back(slot.damages[i].view());
+  if (slot.damaged > kMaxDamages) {
+    damages.push_back(fmt::format("and {} more", slot.damaged - kMaxDamages));
   }
 }
 
 }  // namespace
 
-Result<PackedSums> sum_shards(int output_fd, std::vector<store::CountedShard> shards,
+Result<PackedSums> sum_shards(int output_fd, const std::vector<store::CountedShard>& shards,
                               store::Layout layout, uint32_t processes,
-                              supervisor::Observer& observer) {
+                              store::MemberTableBuilder* table, supervisor::Observer& observer) {
   const TimePoint start = monotonic_now();
+  Reading reading{output_fd, shards, std::vector<size_t>(shards.size()), layout, table};
+  std::iota(reading.order.begin(), reading.order.end(), size_t{0});
   // The large ones first, so that no process is left with one at the end.
-  std::sort(shards.begin(), shards.end(),
-            [](const auto& a, const auto& b) { return a.end > b.end; });
-  const size_t readers = std::min<size_t>(processes, shards.size());
-  const SharedMemory memory = share(sizeof(Shared) + (readers + 1) * sizeof(Slot));
-  if (memory == nullptr) return errno_error(errno, "cannot share memory");
-  Shared& shared = *new (memory.get()) Shared();
-  Slot* const slots = reinterpret_cast<Slot*>(memory.get() + sizeof(Slot));
-  PackedSums all;
-  std::vector<pid_t> pids;
-  Result<void> forked;
-  for (size_t i = 0; i < readers && forked; ++i) {
-    Slot& slot = *new (&slots[i]) Slot();
-    Result<pid_t> pid = supervisor::fork_child(
-        "gigafetch:read", [&] { return read_shards(output_fd, shards, layout, shared, slot); });
-    if (pid) pids.push_back(*pid);
-    if (!pid) forked = std::move(pid).failure();
+  std::sort(reading.order.begin(), reading.order.end(),
+            [&](size_t a, size_t b) { return shards[a].end > shards[b].end; });
+  Result<Shared<Common>> common = Shared<Common>::make();
+  if (!common) return std::move(common).failure();
+  std::vector<Shared<Slot>> slots;
+  std::vector<Child> readers;
+  for (size_t i = 0; i < std::min<size_t>(processes, shards.size()); ++i) {
+    Result<Shared<Slot>> slot = Shared<Slot>::make();
+    if (!slot) return std::move(slot).failure();
+    slots.push_back(std::move(*slot));
+    readers.push_back(
+        {"gigafetch:read", [&, i] { return run_reader(reading, **common, *slots[i]); }});
   }
-  while (!pids.empty() && forked) {
-    ::poll(nullptr, 0, kWatchPeriodMs);
+  const auto show = [&] {
     Figures figures;
-    for (size_t i = 0; i < readers; ++i)
-      figures.listed = figures.fetched = figures.stored += slots[i].names.load();
+    for (const Shared<Slot>& slot : slots)
+      figures.listed = figures.fetched = figures.stored += slot->names.load();
     observer.on_figures(figures, seconds_between(start, monotonic_now()));
-    std::erase_if(pids, [&](pid_t pid) {
-      supervisor::Death death;
-      if (!supervisor::reap_child(pid, death, all.accounts)) return false;
-      if (death.wait_status != 0) {
-        forked = error(ErrorCode::io, "a process that read shards died: {}", death.text());
-      }
-      return true;
-    });
+  };
+  PackedSums all;
+  if (Result<void> read = run_children(readers, show, all.accounts); !read) {
+    return std::move(read).failure();
   }
-  supervisor::kill_and_reap(pids, Millis(2000), all.accounts);
-  if (!forked) return std::move(forked).failure();
-  for (size_t i = 0; i < readers; ++i) {
-    const Slot& slot = slots[i];
-    all.sums.add(slot.sums);
-    for (size_t j = 0; j < std::min<uint64_t>(slot.damaged, kMaxDamages); ++j)
-      all.damages.emplace_back(slot.damages[j]);
-    if (slot.damaged > kMaxDamages) {
-      all.damages.push_back(fmt::format("and {} more", slot.damaged - kMaxDamages));
-    }
+  size_t lost_in = 0;
+  for (const Shared<Slot>& slot : slots) {
+    if (const std::string_view text = slot->failure.view(); !text.empty())
+      return Error{ErrorCode::io, std::string(text)};
+    all.sums.add(slot->sums);
+    tell(*slot, all.damages);
+    if (slot->lost_in == 0 || (lost_in != 0 && lost_in < slot->lost_in)) continue;
+    lost_in = slot->lost_in;
+    all.lost = std::string(slot->lost.view());
   }
+  all.names = store::NameSums((*common)->names);
   all.seconds = seconds_between(start, monotonic_now());
   return all;
 }

@@ -1,8 +1,7 @@
-// StoredNames: the names of what a job's sink has left on disk, files or shards.
+// StoredNames: what a job's sink has left on disk, by name: files, or the shards to look into.
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +18,8 @@ class StoredNames {
   // `output_fd` is borrowed and must stay open. Fails when a shard that is not finished is gone.
   static Result<StoredNames> open(int output_fd, const store::LedgerImage& image);
 
-  // Calls `on_name` for each file, or member of a shard, that has a name, and `on_stranger` with
-  // the path of anything else. Leaves out shards that are damaged: what is in them is missing.
+  // Of a job that is not packed: calls `on_name` for each file that has a name, and `on_stranger`
+  // with the path of anything else.
   Result<void> walk(
       const std::function<Result<void>(std::string_view path, const std::string& name)>& on_name,
       const std::function<void(std::string_view path)>& on_stranger) const;

@@ -8,6 +8,7 @@
 #include "cli/fetch.h"
 #include "cli/job.h"
 #include "cli/own_work.h"
+#include "cli/packed_difference.h"
 #include "cli/packed_sums.h"
 #include "cli/progress.h"
 #include "cli/stored_names.h"
@@ -81,14 +82,6 @@ Result<uint64_t> find_extras(const supervisor::Job& job, const StoredNames& stor
       },
       [&](std::string_view path) { show_extra(path, shown); });
   if (!walked) return std::move(walked).failure();
-  // Names that were fetched again because the listing had changed, say.
-  const uint64_t distinct = difference->listed_once + difference->extra;
-  if (stored.packed() && found.names.count > distinct) {
-    print_error(
-        fmt::format("the shards hold {} files that also stand there again: of each, the one "
-                    "stored last counts",
-                    with_commas(found.names.count - distinct)));
-  }
   return difference->extra + found.strangers;
 }
 
@@ -101,60 +94,173 @@ Result<uint64_t> count_extras(const supervisor::Job& job, const StoredNames& sto
   return find_extras(job, stored, *found);
 }
 
+// The failures that stand of a job, but for names that are too long for a batch: those were counted
+// as they were listed.
+struct Failures {
+  store::SetHash names;
+  uint64_t failed = 0;
+  uint64_t rejected = 0;
+};
+
+Result<Failures> standing_failures(const supervisor::Job& job, const store::LedgerImage& image) {
+  Failures failures;
+  Result<void> read = store::read_standing_failures(
+      job.state_fd, image.job_id, image.state, [&](const store::FailureEntry& entry) {
+        if (entry.name.size() <= kMaxNameBytes) {
+          failures.names.add(store::hash_of_name(entry.name));
+          ++(is_rejection(entry.failure.cause) ? failures.rejected : failures.failed);
+        }
+        return Result<void>();
+      });
+  if (!read) return std::move(read).failure();
+  return failures;
+}
+
 // Whether `names`, with those that the ledger has as failed, are what was listed. If so, the
 // figures tell of these, and the findings name them.
 Result<bool> explained_by_failures(const supervisor::Job& job, const store::LedgerImage& image,
                                    const store::SetHash& names, supervisor::Report& report) {
-  store::SetHash all = names;
-  uint64_t failed = 0, rejected = 0;
+  Result<Failures> failures = standing_failures(job, image);
+  if (!failures) return std::move(failures).failure();
+  Figures& figures = report.figures;
+  failures->names.add_sum(names.sum, names.count);
+  if (failures->names != names_of(figures)) return false;
   Result<store::DeadLetters> findings = store::DeadLetters::create(job.state_fd, kFindings);
   if (!findings) return std::move(findings).failure();
   Result<void> read = store::read_standing_failures(
-      job.state_fd, image.job_id, image.state, [&](const store::FailureEntry& entry) {
-        // Those that are too long for a batch were counted as they were listed.
-        if (entry.name.size() <= kMaxNameBytes) {
-          all.add(store::hash_of_name(entry.name));
-          ++(is_rejection(entry.failure.cause) ? rejected : failed);
-        }
-        return findings->add(entry.name, entry.failure);
-      });
+      job.state_fd, image.job_id, image.state,
+      [&](const store::FailureEntry& entry) { return findings->add(entry.name, entry.failure); });
   if (!read) return std::move(read).failure();
-  Figures& figures = report.figures;
-  if (all != names_of(figures)) return false;
-  figures.stored -= failed + rejected;
-  figures.failed += failed;
-  figures.rejected += rejected;
+  figures.stored -= failures->failed + failures->rejected;
+  figures.failed += failures->failed;
+  figures.rejected += failures->rejected;
   report.exit = ExitStatus::failures;
   if (Result<void> flushed = findings->flush(); !flushed) return std::move(flushed).failure();
   return true;
 }
 
-// Shards are read from end to end, and their names all together compared with the listing's: a look
-// for each name would take far longer. True when they are the same; the figures then tell what is
-// in the shards.
-Result<bool> verify_shards(supervisor::Job& job, const store::LedgerImage& image,
-                           const StoredNames& stored, const VerifyOptions& options,
-                           supervisor::Report& report) {
-  Progress reading(options.report.progress), listing(options.report.progress);
-  Result<PackedSums> read =
-      sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, reading);
+// Adds what other processes have used to the report.
+void add_use(supervisor::Report& report, const supervisor::Accounts& accounts, double seconds) {
+  report.seconds += seconds;
+  report.cpu_seconds += accounts.cpu_seconds;
+  report.peak_rss_bytes = std::max(report.peak_rss_bytes, accounts.peak_rss_bytes);
+}
+
+// Compares name by name what is listed and what is in the shards, which differ. How many entries
+// are not listed.
+Result<uint64_t> compare_names(const supervisor::Job& job, const StoredNames& stored,
+                               const PackedSums& sums, store::DeadLetters* findings,
+                               const VerifyOptions& options, supervisor::Report& report) {
+  const OwnWork compared(report);
+  Progress progress(options.report.progress);
+  Result<PackedDifference> difference = find_difference(job, stored, sums, findings, progress);
+  if (!difference) return std::move(difference).failure();
+  add_use(report, difference->accounts, 0);
+  for (const std::string& path : difference->examples)
+    print_error(fmt::format("not listed, but on disk: '{}'", printable(path)));
+  // Names that were fetched again because the listing had changed, say.
+  if (difference->again > 0) {
+    print_error(
+        fmt::format("the shards hold {} files that also stand there again: of each, the one "
+                    "stored last counts",
+                    with_commas(difference->again)));
+  }
+  if (findings == nullptr) return difference->extra;
+  Figures& figures = report.figures;
+  // They may be others by now than those that were counted.
+  figures.listed += difference->listed - figures.stored;
+  figures.stored = difference->listed - difference->failed - difference->rejected;
+  figures.failed += difference->failed;
+  figures.rejected += difference->rejected;
+  figures.bytes = difference->bytes;
+  figures.content_low = difference->content.low;
+  figures.content_high = difference->content.high;
+  if (figures.failed + figures.rejected > 0) report.exit = ExitStatus::failures;
+  return difference->extra;
+}
+
+Result<PackedSums> read_shards(const supervisor::Job& job, const StoredNames& stored,
+                               store::MemberTableBuilder* table, const VerifyOptions& options) {
+  Progress reading(options.report.progress);
+  return sum_shards(job.output_fd, stored.shards(), stored.layout(), job.workers, table, reading);
+}
+
+// The same, with a table by which the workers of `job` find each name's member.
+struct ReadForWorkers {
+  PackedSums shards;
+  std::unique_ptr<const store::MemberTable> table;  // the job's workers borrow it
+};
+
+Result<ReadForWorkers> read_shards_for_workers(supervisor::Job& job, const StoredNames& stored,
+                                               const VerifyOptions& options,
+                                               supervisor::Report& report) {
+  const OwnWork sorted(report);
+  Result<store::MemberTableBuilder> builder = store::MemberTableBuilder::create(job.state_fd);
+  if (!builder) return std::move(builder).failure();
+  Result<PackedSums> read = read_shards(job, stored, &*builder, options);
   if (!read) return std::move(read).failure();
+  add_use(report, read->accounts, 0);
+  std::vector<store::ShardId> shards;
+  for (const store::CountedShard& shard : stored.shards())
+    shards.push_back(shard.name.id);
+  std::optional<Error> lost;
+  if (read->lost) lost = Error{ErrorCode::malformed, *read->lost};
+  Result<std::unique_ptr<const store::MemberTable>> table =
+      builder->finish(std::move(shards), std::move(lost));
+  if (!table) return std::move(table).failure();
+  job.worker.members = table->get();
+  return ReadForWorkers{std::move(*read), std::move(*table)};
+}
+
+// Shards are read from end to end, and their names all together compared with the listing's: a look
+// for each name would take far longer. Only when they differ are names compared one by one. How
+// many entries are not listed.
+Result<uint64_t> verify_shards(supervisor::Job& job, const store::LedgerImage& image,
+                               const StoredNames& stored, const VerifyOptions& options,
+                               supervisor::Report& report) {
+  Result<PackedSums> read = read_shards(job, stored, nullptr, options);
+  if (!read) return std::move(read).failure();
+  Progress listing(options.report.progress);
   job.worker.mode = worker::Mode::count;
   report = supervisor::supervise(job, listing);
   job.worker.mode = worker::Mode::check;
-  report.seconds += read->seconds;
-  report.cpu_seconds += read->accounts.cpu_seconds;
-  report.peak_rss_bytes = std::max(report.peak_rss_bytes, read->accounts.peak_rss_bytes);
-  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) return true;
+  add_use(report, read->accounts, read->seconds);
+  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures)
+    return uint64_t{0};
   for (const std::string& damage : read->damages)
     print_error(damage);
   const store::ShardSums& sums = read->sums;
   report.figures.bytes = sums.bytes;
   report.figures.content_low = sums.content.low;
   report.figures.content_high = sums.content.high;
-  if (!read->damages.empty() || sums.strangers > 0) return false;
-  if (sums.names == names_of(report.figures)) return true;
-  return explained_by_failures(job, image, sums.names, report);
+  if (sums.strangers == 0) {
+    if (sums.names == names_of(report.figures)) return uint64_t{0};
+    Result<bool> explained = read->damages.empty()
+                                 ? explained_by_failures(job, image, sums.names, report)
+                                 : Result<bool>(false);
+    if (!explained) return std::move(explained).failure();
+    if (*explained) return uint64_t{0};
+  }
+  print_error("the shards do not hold what is listed; comparing name by name");
+  Result<store::DeadLetters> findings = store::DeadLetters::append_to(job.state_fd, kFindings);
+  if (!findings) return std::move(findings).failure();
+  return compare_names(job, stored, *read, &*findings, options, report);
+}
+
+// Fetches each file again and compares it with its member. How many members are not listed.
+Result<uint64_t> compare_bodies(supervisor::Job& job, const StoredNames& stored,
+                                const VerifyOptions& options, supervisor::Report& report) {
+  supervisor::Report before;
+  Result<ReadForWorkers> read = read_shards_for_workers(job, stored, options, before);
+  if (!read) return std::move(read).failure();
+  Progress progress(options.report.progress);
+  report = supervisor::supervise(job, progress);
+  add_use(report, {before.cpu_seconds, before.peak_rss_bytes}, before.seconds);
+  if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures)
+    return uint64_t{0};
+  const store::ShardSums& sums = read->shards.sums;
+  if (sums.strangers == 0 && sums.names == names_of(report.figures)) return uint64_t{0};
+  return compare_names(job, stored, read->shards, nullptr, options, report);
 }
 
 // The job that filled the output folder.
@@ -179,9 +285,10 @@ Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::Listing
 // Compares the files on disk, together, with what the ledger says was stored. When they differ, a
 // second walk finds the pages where. Of a job that is not complete, or of which files are missing,
 // nothing can be told.
-void compare_contents(supervisor::Job& job, const store::LedgerImage& image,
-                      const VerifyOptions& options, supervisor::Report& report) {
-  if (options.content) return;
+Result<void> compare_contents(supervisor::Job& job, const store::LedgerImage& image,
+                              const StoredNames& stored_names, const VerifyOptions& options,
+                              supervisor::Report& report) {
+  if (options.content) return {};
   const store::LedgerTotals& stored = image.state.totals();
   const Figures found = report.figures;
   const bool comparable =
@@ -192,21 +299,28 @@ void compare_contents(supervisor::Job& job, const store::LedgerImage& image,
         "compared; --content compares each file");
   }
   if (!comparable || store::Hash128{found.content_low, found.content_high} == stored.content)
-    return;
+    return {};
   print_error("every file is there, but not as it was stored; looking for the pages");
+  std::unique_ptr<const store::MemberTable> table;
+  if (stored_names.packed()) {
+    Result<ReadForWorkers> read = read_shards_for_workers(job, stored_names, options, report);
+    if (!read) return std::move(read).failure();
+    table = std::move(read->table);
+  }
   job.coordinator.locate = true;
   Progress progress(options.report.progress);
   const supervisor::Report located = supervisor::supervise(job, progress);
   if (located.exit != ExitStatus::complete && located.exit != ExitStatus::failures) {
     print_error(located.text);
     report.exit = located.exit;
-    return;
+    return {};
   }
   report.exit = ExitStatus::failures;
   print_error(
       fmt::format("{} bytes were stored, {} are on disk: '{}' in the state folder names the "
                   "pages, if the names on them are still the same; --content compares each file",
                   with_commas(stored.bytes), with_commas(found.bytes), kFindings));
+  return {};
 }
 
 }  // namespace
@@ -246,29 +360,26 @@ Result<Summary> verify(const VerifyOptions& options) {
   Summary summary;
   summary.workers = job.workers;
   supervisor::Report& report = summary.report;
-  Result<bool> whole = false;
-  if (stored->packed() && !options.content) {
-    whole = verify_shards(job, *image, *stored, options, report);
-    if (!whole) return std::move(whole).failure();
-    if (!*whole) print_error("the shards do not hold what is listed; looking for each name");
-  }
-  if (!*whole) {
+  summary.extra = 0;
+  if (stored->packed()) {
+    Result<uint64_t> extra = options.content ? compare_bodies(job, *stored, options, report)
+                                             : verify_shards(job, *image, *stored, options, report);
+    if (!extra) return std::move(extra).failure();
+    summary.extra = *extra;
+  } else {
     Progress progress(options.report.progress);
-    const supervisor::Report before = std::move(report);
     report = supervisor::supervise(job, progress);
-    report.seconds += before.seconds;
-    report.cpu_seconds += before.cpu_seconds;
-    report.peak_rss_bytes = std::max(report.peak_rss_bytes, before.peak_rss_bytes);
   }
   if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures) {
+    summary.extra.reset();
     print_error(report.text);
     return summary;
   }
   const Figures& figures = report.figures;
   // Before anything is listed in this process, which must not fork afterwards.
-  compare_contents(job, *image, options, report);
-  summary.extra = 0;
-  if (!*whole) {
+  if (Result<void> compared = compare_contents(job, *image, *stored, options, report); !compared)
+    return std::move(compared).failure();
+  if (!stored->packed()) {
     const OwnWork counted(report);
     Result<uint64_t> extra = count_extras(job, *stored, figures);
     if (!extra) return std::move(extra).failure();

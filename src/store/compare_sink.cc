@@ -29,6 +29,8 @@ class CompareSink::Comparer final : public BodyWriter {
       piece.remove_prefix(size);
       stored_.remove_prefix(size);
     }
+    reader_->give_back(stored_.size());
+    stored_ = {};
     return {};
   }
 

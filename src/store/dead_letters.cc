@@ -17,9 +17,17 @@ constexpr size_t kFlushBytes = 64 * 1024;
 }  // namespace
 
 Result<DeadLetters> DeadLetters::create(int state_fd, std::string_view file) {
+  return open(state_fd, file, O_TRUNC);
+}
+
+Result<DeadLetters> DeadLetters::append_to(int state_fd, std::string_view file) {
+  return open(state_fd, file, 0);
+}
+
+Result<DeadLetters> DeadLetters::open(int state_fd, std::string_view file, int flags) {
   const std::string name(file);
   UniqueFd fd(::openat(state_fd, name.c_str(),
-                       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
+                       O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600));
   if (!fd) return errno_error(errno, fmt::format("cannot make {} in the state folder", name));
   return DeadLetters(std::move(fd));
 }

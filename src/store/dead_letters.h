@@ -18,6 +18,8 @@ class DeadLetters {
  public:
   // Starts `file` in the state folder anew.
   static Result<DeadLetters> create(int state_fd, std::string_view file);
+  // Goes on with it.
+  static Result<DeadLetters> append_to(int state_fd, std::string_view file);
 
   // Adds a line; it is on disk (in the page cache) after the next flush. Fails when the disk does:
   // a failure that cannot be recorded must stop the run.
@@ -25,6 +27,7 @@ class DeadLetters {
   Result<void> flush();
 
  private:
+  static Result<DeadLetters> open(int state_fd, std::string_view file, int flags);
   explicit DeadLetters(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
   std::string buffer_;

@@ -19,6 +19,11 @@ namespace {
 // Members of gaps whose places are kept.
 constexpr size_t kMaxGapMembers = 1'000'000;
 constexpr uint64_t kLooksPerCall = 4096;
+// Frames that are kept: those of the batches under way. A longer one has large files.
+constexpr size_t kLots = 6;
+constexpr size_t kMaxLotBytes = 3 * 1024 * 1024;
+// Of the readers that are open, those read last keep their memory: some 2 MiB each.
+constexpr size_t kReadersWithMemory = 4;
 
 // A file's bytes in memory, as the kernel pages them in.
 class MappedFile {
@@ -31,6 +36,7 @@ class MappedFile {
     void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
     if (at != MAP_FAILED) bytes_ = {static_cast<const char*>(at), size};
   }
+  MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
   MappedFile& operator=(MappedFile&&) = delete;
   ~MappedFile() {
@@ -92,7 +98,8 @@ struct PackedFiles::Shard {
   std::optional<std::vector<Gap>> gaps;  // that the runs leave, once they are asked for
 };
 
-PackedFiles::PackedFiles(int output_fd, Layout layout) : output_fd_(output_fd), layout_(layout) {}
+PackedFiles::PackedFiles(int output_fd, Layout layout)
+    : output_fd_(output_fd), layout_(layout), with_memory_(std::make_unique<Readers>()) {}
 PackedFiles::PackedFiles(PackedFiles&&) noexcept = default;
 PackedFiles& PackedFiles::operator=(PackedFiles&&) noexcept = default;
 PackedFiles::~PackedFiles() = default;
@@ -111,10 +118,70 @@ Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layo
   return files;
 }
 
+Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layout layout,
+                                      const MemberTable& table) {
+  Result<std::vector<CountedShard>> counted = counted_shards(output_fd, ends);
+  if (!counted) return std::move(counted).failure();
+  PackedFiles files(output_fd, layout);
+  files.table_ = &table;
+  for (const CountedShard& each : *counted)
+    files.shards_.push_back(Shard{each, MappedFile(), {}, {}});
+  const auto same = [](const Shard& shard, const ShardId& id) {
+    return shard.counted.name.id == id;
+  };
+  if (!std::ranges::equal(files.shards_, table.shards(), same)) {
+    return error(ErrorCode::malformed, "the shards have changed while they were read");
+  }
+  return files;
+}
+
+// Unpacks a frame, unless it is kept, broken or long; null then.
+std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) {
+  const auto kept = std::find_if(lots_.begin(), lots_.end(), [&](const auto& lot) {
+    return lot->frame.shard == frame.shard && lot->frame.at == frame.at;
+  });
+  if (kept != lots_.end()) {
+    std::rotate(kept, kept + 1, lots_.end());
+    return lots_.back();
+  }
+  const CountedShard& shard = shards_[frame.shard].counted;
+  Result<ShardReader> reader =
+      ShardReader::open(output_fd_, shard.name, frame.at.offset, shard.end);
+  if (!reader) return nullptr;
+  auto lot = std::make_shared<Lot>(Lot{frame, {}});
+  Result<bool> whole = reader->read_frame(lot->bytes, kMaxLotBytes);
+  if (!whole || !*whole) return nullptr;
+  if (lots_.size() >= kLots) lots_.erase(lots_.begin());
+  lots_.push_back(std::move(lot));
+  return lots_.back();
+}
+
+// nullopt where the lot does not hold the member whole: a reader may know more.
+Result<std::optional<PackedFiles::Found>> PackedFiles::try_lot(const Place& place,
+                                                               std::string_view path) {
+  std::shared_ptr<const Lot> lot = lot_at({place.shard, {place.at.offset, 0}});
+  if (lot == nullptr || place.at.skip >= lot->bytes.size()) return std::optional<Found>();
+  const std::string_view bytes = std::string_view(lot->bytes).substr(place.at.skip);
+  TarMember member;
+  if (parse_tar_header(bytes, member) != TarParse::member || member.path != path ||
+      bytes.size() - member.header_bytes < member.size) {
+    return std::optional<Found>();
+  }
+  Found found;
+  found.body = bytes.substr(member.header_bytes, member.size);
+  found.lot = std::move(lot);
+  found.mtime = member.mtime;
+  return std::optional(std::move(found));
+}
+
 Result<std::optional<PackedFiles::Found>> PackedFiles::try_place(const Place& place,
                                                                  std::string_view path) {
   const CountedShard& shard = shards_[place.shard].counted;
   if (place.at.offset >= shard.end) return std::optional<Found>();
+  if (table_ != nullptr && shard.name.compressed) {
+    Result<std::optional<Found>> found = try_lot(place, path);
+    if (!found || *found) return found;
+  }
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shard.name, place.at.offset, shard.end);
   if (!reader) return std::move(reader).failure();
@@ -122,15 +189,16 @@ Result<std::optional<PackedFiles::Found>> PackedFiles::try_place(const Place& pl
   if (!reader->skip(place.at.skip)) return std::optional<Found>();
   Result<std::optional<TarMember>> member = reader->next();
   if (!member || !*member || (*member)->path != path) return std::optional<Found>();
-  return std::optional(Found{std::move(*reader), (*member)->mtime});
+  return std::optional(Found{nullptr, {}, std::move(*reader), (*member)->mtime});
 }
 
 void PackedFiles::look_up() {
   if (on_look_ && ++looks_ % kLooksPerCall == 0) on_look_();
 }
 
-Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint64_t begin,
-                                                             uint64_t end, std::string_view path) {
+Result<std::optional<PackedFiles::Found>> PackedFiles::look_through(size_t shard, uint64_t begin,
+                                                                    uint64_t end,
+                                                                    std::string_view path) {
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shards_[shard].counted.name, begin, end);
   if (!reader) return std::move(reader).failure();
@@ -138,29 +206,66 @@ Result<std::optional<ShardReader>> PackedFiles::look_through(size_t shard, uint6
     look_up();
     Result<std::optional<TarMember>> member = reader->next();
     if (!member) return std::move(member).failure();
-    if (!*member) return std::optional<ShardReader>();
-    if ((*member)->path == path) return std::optional<ShardReader>(std::move(*reader));
+    if (!*member) return std::optional<Found>();
+    if ((*member)->path != path) continue;
+    return std::optional(Found{nullptr, {}, std::move(*reader), (*member)->mtime});
   }
 }
 
 class PackedFiles::Reader final : public BodyReader {
  public:
-  explicit Reader(ShardReader shard) : shard_(std::move(shard)) {}
+  Reader(ShardReader shard, Readers& with_memory)
+      : shard_(std::move(shard)), with_memory_(with_memory) {}
+  ~Reader() override { std::erase(with_memory_, this); }
 
   StoreStatus read(std::string_view& piece) override {
+    take_memory();
     Result<std::string_view> next = shard_.body();
     if (!next) return unreadable(next.failure());
     piece = *next;
     return {};
   }
 
+  void give_back(size_t bytes) override { shard_.give_back(bytes); }
+
   // Of one file: the others can be read all the same.
   static StoreStatus unreadable(const Error& why) {
     return StoreStatus::file(FailureClass::different, why.text);
   }
 
+  // Before any use of the shard: that of the reader used longest ago is let go of.
+  void take_memory() {
+    if (!with_memory_.empty() && with_memory_.back() == this) return;
+    std::erase(with_memory_, this);
+    if (with_memory_.size() >= kReadersWithMemory) {
+      with_memory_.front()->shard_.release();
+      with_memory_.erase(with_memory_.begin());
+    }
+    with_memory_.push_back(this);
+  }
+
  private:
   ShardReader shard_;
+  Readers& with_memory_;
+};
+
+class PackedFiles::LotReader final : public BodyReader {
+ public:
+  LotReader(std::shared_ptr<const Lot> lot, std::string_view body)
+      : lot_(std::move(lot)), left_(body) {}
+
+  StoreStatus read(std::string_view& piece) override {
+    piece = last_ = std::exchange(left_, {});
+    return {};
+  }
+  void give_back(size_t bytes) override {
+    if (bytes > 0) left_ = last_.substr(last_.size() - bytes);
+  }
+
+ private:
+  std::shared_ptr<const Lot> lot_;
+  std::string_view left_;
+  std::string_view last_;
 };
 
 std::optional<FailureClass> PackedFiles::refuses(std::string_view name) {
@@ -175,13 +280,19 @@ StoreStatus PackedFiles::open(std::string_view name, std::unique_ptr<BodyReader>
   if (const auto refused = refuses(name)) {
     return StoreStatus::file(*refused, std::string(refusal_text(*refused)));
   }
-  Result<std::optional<ShardReader>> found = find(name);
+  Result<std::optional<Found>> found = find(name);
   if (!found) return Reader::unreadable(found.failure());
   if (!*found) {
     return StoreStatus::file(FailureClass::missing,
                              fmt::format("'{}' is in no shard", printable(name)));
   }
-  reader = std::make_unique<Reader>(std::move(**found));
+  if ((*found)->lot != nullptr) {
+    reader = std::make_unique<LotReader>(std::move((*found)->lot), (*found)->body);
+    return {};
+  }
+  auto made = std::make_unique<Reader>(std::move(*(*found)->reader), *with_memory_);
+  made->take_memory();
+  reader = std::move(made);
   return {};
 }
 
@@ -202,9 +313,10 @@ StoreStatus PackedFiles::hash(std::string_view name, uint64_t& bytes, Hash128& c
   return {};
 }
 
-Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
+Result<std::optional<PackedFiles::Found>> PackedFiles::find(std::string_view name) {
   std::string path;
-  if (path_of_name(layout_, name, path, PathLimits::none)) return std::optional<ShardReader>();
+  if (path_of_name(layout_, name, path, PathLimits::none)) return std::optional<Found>();
+  if (table_ != nullptr) return find_in_table(name, path);
   const uint32_t hash = index_hash(name);
   std::optional<Found> last;
   for (size_t i = 0; i < shards_.size(); ++i) {
@@ -216,12 +328,12 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
       }
     }
   }
-  if (last) return std::optional<ShardReader>(std::move(last->reader));
+  if (last) return last;
   // Where one shard is damaged, another may still have it.
-  Result<std::optional<ShardReader>> none = std::optional<ShardReader>();
+  Result<std::optional<Found>> none = std::optional<Found>();
   for (size_t i = 0; i < shards_.size(); ++i) {
     for (Gap& gap : gaps_of(shards_[i])) {
-      Result<std::optional<ShardReader>> found = look_in(i, gap, name, path);
+      Result<std::optional<Found>> found = look_in(i, gap, name, path);
       if (found && *found) return found;
       if (!found && none) none = std::move(found).failure();
     }
@@ -229,9 +341,24 @@ Result<std::optional<ShardReader>> PackedFiles::find(std::string_view name) {
   return none;
 }
 
-Result<std::optional<ShardReader>> PackedFiles::look_in(size_t shard, Gap& gap,
-                                                        std::string_view name,
-                                                        std::string_view path) {
+Result<std::optional<PackedFiles::Found>> PackedFiles::find_in_table(std::string_view name,
+                                                                     std::string_view path) {
+  Result<std::vector<MemberSpot>> spots = table_->find(hash_of_name(name));
+  if (!spots) return std::move(spots).failure();
+  std::optional<Found> last;
+  for (const MemberSpot& spot : *spots) {
+    look_up();
+    Result<std::optional<Found>> found = try_place({spot.shard, spot.place}, path);
+    if (!found) return found;
+    if (*found && (!last || (*found)->mtime >= last->mtime)) last = std::move(*found);
+  }
+  if (!last && table_->lost()) return *table_->lost();
+  return last;
+}
+
+Result<std::optional<PackedFiles::Found>> PackedFiles::look_in(size_t shard, Gap& gap,
+                                                               std::string_view name,
+                                                               std::string_view path) {
   if (gap.state == Gap::State::unread) read_gap(shard, gap);
   if (gap.state == Gap::State::too_many) return look_through(shard, gap.begin, gap.end, path);
   const uint32_t hash = index_hash(name);
@@ -241,10 +368,10 @@ Result<std::optional<ShardReader>> PackedFiles::look_in(size_t shard, Gap& gap,
   for (; member != gap.members.end() && member->first == hash; ++member) {
     Result<std::optional<Found>> found = try_place({shard, member->second}, path);
     if (!found) return std::move(found).failure();
-    if (*found) return std::optional<ShardReader>(std::move((*found)->reader));
+    if (*found) return found;
   }
   if (!gap.damage) return gap.damage.failure();
-  return std::optional<ShardReader>();
+  return std::optional<Found>();
 }
 
 void PackedFiles::read_gap(size_t shard, Gap& gap) {

@@ -1,19 +1,23 @@
 // PackedFiles: what a TarSink has stored. Not thread-safe.
 //
-// The indexes say where a name may stand; the member that stands there says whether it does. What
-// no index covers (the last files of a process that died), or one that is damaged does, is read
-// once, and where its members stand is kept; when that is over a million, it is read anew for each
-// name.
+// For one file (cat) the indexes say where a name may stand; the member that stands there says
+// whether it does. What no index covers (the last files of a process that died), or one that is
+// damaged does, is read once, and where its members stand is kept; when that is over a million, it
+// is read anew for each name. For all files (verify) a MemberTable stands for the indexes, and
+// frames that were read last are kept, for the next name's member is likely to be in one of them.
+// However many files are read side by side, few of their readers hold memory.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "store/layout.h"
+#include "store/member_table.h"
 #include "store/set_hash.h"
 #include "store/shard_ends.h"
 #include "store/shard_index.h"
@@ -36,6 +40,9 @@ class PackedFiles final : public StoredBodies {
  public:
   // `output_fd` is borrowed and must stay open.
   static Result<PackedFiles> open(int output_fd, const ShardEnds& ends, Layout layout);
+  // `table` is of the same shards as they are now, and must outlive this.
+  static Result<PackedFiles> open(int output_fd, const ShardEnds& ends, Layout layout,
+                                  const MemberTable& table);
   PackedFiles(PackedFiles&&) noexcept;
   PackedFiles& operator=(PackedFiles&&) noexcept;
   ~PackedFiles() override;
@@ -49,13 +56,10 @@ class PackedFiles final : public StoredBodies {
 
   void on_look(std::function<void()> on_look) override { on_look_ = std::move(on_look); }
 
-  // A reader that stands at the body of the name's member; nullopt when there is none. Of several
-  // (the listing has changed, and the name was fetched again) it is the one stored last, as far as
-  // the indexes go.
-  Result<std::optional<ShardReader>> find(std::string_view name);
-
  private:
   class Reader;
+  class LotReader;
+  using Readers = std::vector<Reader*>;
   struct Shard;
   // Where a member is said to be.
   struct Place {
@@ -73,28 +77,44 @@ class PackedFiles final : public StoredBodies {
   };
 
   PackedFiles(int output_fd, Layout layout);
-  // A reader that stands at a member's body, and when that was stored.
+  // Members that were read together: a frame of a shard, unpacked.
+  struct Lot {
+    Place frame;
+    std::string bytes;
+  };
+  // A member's body, in a lot or where a reader stands, and when that was stored.
   struct Found {
-    ShardReader reader;
+    std::shared_ptr<const Lot> lot;
+    std::string_view body;
+    std::optional<ShardReader> reader;
     uint64_t mtime = 0;
   };
 
+  // The name's member; nullopt when there is none. Of several (the listing has changed, and the
+  // name was fetched again) it is the one stored last, as far as indexes or the table go.
+  Result<std::optional<Found>> find(std::string_view name);
+  Result<std::optional<Found>> find_in_table(std::string_view name, std::string_view path);
   Result<std::optional<Found>> try_place(const Place& place, std::string_view path);
-  Result<std::optional<ShardReader>> look_through(size_t shard, uint64_t begin, uint64_t end,
-                                                  std::string_view path);
+  Result<std::optional<Found>> try_lot(const Place& place, std::string_view path);
+  std::shared_ptr<const Lot> lot_at(const Place& frame);
+  Result<std::optional<Found>> look_through(size_t shard, uint64_t begin, uint64_t end,
+                                            std::string_view path);
   static std::vector<Gap>& gaps_of(Shard& shard);
-  Result<std::optional<ShardReader>> look_in(size_t shard, Gap& gap, std::string_view name,
-                                             std::string_view path);
+  Result<std::optional<Found>> look_in(size_t shard, Gap& gap, std::string_view name,
+                                       std::string_view path);
   void read_gap(size_t shard, Gap& gap);
   void look_up();
 
   int output_fd_;
   Layout layout_;
   std::vector<Shard> shards_;
+  const MemberTable* table_ = nullptr;
+  std::vector<std::shared_ptr<const Lot>> lots_;  // the one used last comes last
   std::function<void()> on_look_;
   uint64_t looks_ = 0;
-  size_t gap_members_ = 0;  // in all gaps
-  std::string path_;        // of the last name mapped
+  size_t gap_members_ = 0;                // in all gaps
+  std::unique_ptr<Readers> with_memory_;  // the one read last comes last
+  std::string path_;                      // of the last name mapped
 };
 
 }  // namespace gigafetch::store

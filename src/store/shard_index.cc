@@ -103,6 +103,9 @@ void IndexWriter::flush() {
   frames_.clear();
 }
 
+// Each frame has a member or more.
+const size_t IndexRun::kMaxBytes = kHeaderBytes + 2 * kRunEntries * kPairBytes;
+
 std::optional<IndexRun> IndexRun::take(std::string_view& bytes) {
   if (bytes.size() < kHeaderBytes || get_le<uint32_t>(bytes.data()) != kMagic) return std::nullopt;
   const uint64_t entries = get_le<uint32_t>(bytes.data() + 4);
@@ -142,6 +145,16 @@ std::vector<MemberPlace> IndexRun::find(uint32_t hash) const {
   for (; low < entries_.size() / kPairBytes && entry(low).hash == hash; ++low)
     places.push_back(place_of(entry(low).block));
   return places;
+}
+
+std::vector<IndexedMember> IndexRun::members() const {
+  std::vector<IndexedMember> members;
+  members.reserve(entries_.size() / kPairBytes);
+  for (size_t at = 0; at < entries_.size() / kPairBytes; ++at)
+    members.push_back({place_of(entry(at).block), entry(at).hash});
+  std::sort(members.begin(), members.end(),
+            [](const auto& a, const auto& b) { return a.place < b.place; });
+  return members;
 }
 
 MemberPlace IndexRun::place_of(uint32_t block) const {

@@ -19,6 +19,7 @@
 // but reads all of it for one name).
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -75,6 +76,13 @@ class IndexWriter {
 struct MemberPlace {
   uint64_t offset = 0;
   uint64_t skip = 0;
+  auto operator<=>(const MemberPlace&) const = default;
+};
+
+// A member that an index names: where, and the hash of its name.
+struct IndexedMember {
+  MemberPlace place;
+  uint32_t hash = 0;
 };
 
 // One run as read back. Views into the index's bytes.
@@ -90,6 +98,11 @@ class IndexRun {
 
   // Places of members whose name has this hash, in the order in which they were written.
   std::vector<MemberPlace> find(uint32_t hash) const;
+  // All members, in the order of their places.
+  std::vector<IndexedMember> members() const;
+
+  // Bytes of the longest run that is ever written.
+  static const size_t kMaxBytes;
 
  private:
   IndexEntry entry(size_t at) const;

@@ -22,11 +22,34 @@ ShardReader::ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t e
       first_(begin),
       at_(begin),
       last_(end),
-      read_bytes_(kFirstRead),
-      buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {
+      read_bytes_(kFirstRead) {}
+
+void ShardReader::acquire() {
+  buffer_ = std::make_unique_for_overwrite<char[]>(kBufferBytes);
   if (!name_.compressed) return;
   decompressor_.reset(ZSTD_createDCtx());
   packed_ = std::make_unique_for_overwrite<char[]>(kMostRead);
+}
+
+void ShardReader::release() {
+  if (!buffer_) return;
+  // A frame can only be read from its beginning.
+  drop_frames();
+  if (!name_.compressed) {
+    produced_ = position();
+    at_ = first_ + produced_;
+  } else if (!frames_.empty()) {
+    again_ += position() - frames_.front().position;
+    produced_ = frames_.front().position;
+    at_ = frames_.front().offset;
+    frames_.clear();
+  }
+  in_frame_ = false;
+  begin_ = end_ = packed_begin_ = packed_end_ = 0;
+  read_bytes_ = kFirstRead;
+  buffer_.reset();
+  packed_.reset();
+  decompressor_.reset();
 }
 
 Result<ShardReader> ShardReader::open(int output_fd, const ShardName& name, uint64_t begin,
@@ -81,6 +104,7 @@ Result<size_t> ShardReader::decompress(char* to, size_t room) {
 }
 
 Result<bool> ShardReader::fill() {
+  if (!buffer_) acquire();
   if (begin_ > 0) {
     std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -89,11 +113,27 @@ Result<bool> ShardReader::fill() {
   drop_frames();
   char* const to = buffer_.get() + end_;
   const size_t room = kBufferBytes - end_;
-  Result<size_t> got = decompressor_ ? decompress(to, room) : read(to, room);
+  Result<size_t> got = name_.compressed ? decompress(to, room) : read(to, room);
   if (!got) return std::move(got).failure();
   end_ += *got;
   produced_ += *got;
+  const auto known = static_cast<size_t>(std::min<uint64_t>(again_, end_ - begin_));
+  begin_ += known;
+  again_ -= known;
   return *got > 0;
+}
+
+Result<bool> ShardReader::read_frame(std::string& out, size_t most) {
+  acquire();
+  while (in_frame_ || out.empty()) {
+    // Only what the frame holds is given out: it ends where the next one begins.
+    Result<size_t> got = decompress(buffer_.get(), kBufferBytes);
+    if (!got) return std::move(got).failure();
+    if (*got == 0) break;
+    out.append(buffer_.get(), *got);
+    if (out.size() > most) return false;
+  }
+  return true;
 }
 
 Result<void> ShardReader::skip(uint64_t bytes) {
@@ -117,12 +157,17 @@ void ShardReader::drop_frames() {
 }
 
 void ShardReader::note_place() {
-  if (decompressor_ == nullptr) {
+  if (!name_.compressed) {
     place_ = {first_ + position(), 0};
     return;
   }
   drop_frames();
   place_ = {frames_.front().offset, position() - frames_.front().position};
+}
+
+uint64_t ShardReader::consumed() const {
+  if (!name_.compressed) return first_ + position();
+  return in_frame_ ? frames_.back().offset : at_ - (packed_end_ - packed_begin_);
 }
 
 Result<std::optional<TarMember>> ShardReader::next() {
@@ -165,6 +210,11 @@ Result<std::string_view> ShardReader::body() {
   begin_ += piece.size();
   body_left_ -= piece.size();
   return piece;
+}
+
+void ShardReader::give_back(size_t bytes) {
+  begin_ -= bytes;
+  body_left_ += bytes;
 }
 
 }  // namespace gigafetch::store

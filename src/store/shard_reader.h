@@ -25,6 +25,9 @@ class ShardReader {
   static Result<ShardReader> open(int output_fd, const ShardName& name, uint64_t begin,
                                   uint64_t end);
 
+  // Of a compressed shard: appends the frame that it stands before to `out`; false, and `out` is of
+  // no use, when that has more than `most` bytes. Then nothing but destruction is left.
+  Result<bool> read_frame(std::string& out, size_t most);
   // Leaves out so many bytes of the archive.
   Result<void> skip(uint64_t bytes);
 
@@ -33,8 +36,15 @@ class ShardReader {
   Result<std::optional<TarMember>> next();
   // Where the last member's header stands, for another reader.
   MemberPlace place() const { return place_; }
+  // How far the shard has been read, in the file: what failed, or where the archive ended, stands
+  // there, or in a frame that begins there.
+  uint64_t consumed() const;
   // The next piece of the member's body; empty at its end. Valid until the next call.
   Result<std::string_view> body();
+  // So many bytes at the end of the last piece come again with the next one.
+  void give_back(size_t bytes);
+  // Lets go of the memory that it reads into. The next call takes it again, and reads on.
+  void release();
 
   const ShardName& name() const { return name_; }
 
@@ -50,6 +60,7 @@ class ShardReader {
   uint64_t position() const { return produced_ - (end_ - begin_); }
   void drop_frames();
   void note_place();
+  void acquire();
   // Makes more of the archive available; false at its end.
   Result<bool> fill();
   Result<size_t> read(char* to, size_t room);
@@ -71,6 +82,7 @@ class ShardReader {
   };
   std::deque<Frame> frames_;  // from the one that is being read on
   uint64_t produced_ = 0;     // bytes of the archive that were made available
+  uint64_t again_ = 0;        // of those that come next, bytes that were read before release()
   MemberPlace place_;
   std::unique_ptr<char[]> buffer_;  // of the archive
   size_t begin_ = 0, end_ = 0;

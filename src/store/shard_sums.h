@@ -7,13 +7,15 @@
 
 #include "base/result.h"
 #include "store/layout.h"
+#include "store/name_sums.h"
 #include "store/packed_files.h"
 #include "store/set_hash.h"
+#include "store/shard_members.h"
 
 namespace gigafetch::store {
 
 struct ShardSums {
-  SetHash names;           // of the members that are a name's
+  SetHash names;           // of the members that are a name's, and whole
   Hash128 content;         // sum of their content_hash
   uint64_t bytes = 0;      // of their bodies
   uint64_t strangers = 0;  // members that no name leads to
@@ -21,15 +23,17 @@ struct ShardSums {
   void add(const ShardSums& other);
 };
 
-// Reads a shard to its end. Calls `on_read` now and then, with what it has so far. Fails
-// (malformed, with the place) when the shard is damaged.
-Result<ShardSums> sum_shard(int output_fd, const CountedShard& shard, Layout layout,
-                            const std::function<void(const ShardSums&)>& on_read);
+struct SumHooks {
+  // Now and then, with what it has so far.
+  std::function<void(const ShardSums&)> on_read;
+  std::function<void(const Error& why, bool covered)> on_damage;  // as of MemberHooks
+  // Of each member that is a name's, whole or not, with the name's hash; may be empty.
+  std::function<Result<void>(const ShardMember&, const Hash128&)> on_name;
+};
 
-// Calls `on_member` with the path of each member, and its name if it has one.
-Result<void> for_members(
-    int output_fd, const CountedShard& shard, Layout layout,
-    const std::function<Result<void>(std::string_view path,
-                                     const std::optional<std::string>& name)>& on_member);
+// Reads a shard to its end, around what is damaged: that is in no sum. Its names are added to
+// `names` too. Fails only with the error of a hook.
+Result<ShardSums> sum_shard(int output_fd, const CountedShard& shard, Layout layout,
+                            NameSums& names, const SumHooks& hooks);
 
 }  // namespace gigafetch::store

@@ -21,6 +21,10 @@ class BodyReader {
   virtual ~BodyReader() = default;
   // Sets `piece` to what comes next, valid until the next call; empty at the end.
   virtual StoreStatus read(std::string_view& piece) = 0;
+  // So many bytes at the end of the last piece come again with the next one. Between this and the
+  // next read() the memory of the piece may be used for other readers: who compares many files side
+  // by side calls it whenever he waits.
+  virtual void give_back(size_t bytes) = 0;
 };
 
 class StoredBodies {

@@ -18,18 +18,28 @@ class StoredFiles::Reader final : public BodyReader {
   Reader(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   StoreStatus read(std::string_view& piece) override {
+    if (again_ > 0) {
+      piece = {buffer_ + size_ - again_, again_};
+      again_ = 0;
+      return {};
+    }
     ssize_t got;
     do {
       got = ::read(fd_.get(), buffer_, sizeof buffer_);
     } while (got < 0 && errno == EINTR);
     if (got < 0) return StoreStatus::of_errno(errno, "read", path_);
-    piece = {buffer_, static_cast<size_t>(got)};
+    size_ = static_cast<size_t>(got);
+    piece = {buffer_, size_};
     return {};
   }
+
+  void give_back(size_t bytes) override { again_ = bytes; }
 
  private:
   UniqueFd fd_;
   std::string path_;
+  size_t size_ = 0;   // of what the buffer holds
+  size_t again_ = 0;  // bytes at its end that were given back
   char buffer_[kBufferBytes];
 };
 

@@ -10,6 +10,10 @@
 #include "http/url.h"
 #include "store/layout.h"
 
+namespace gigafetch::store {
+class MemberTable;
+}
+
 namespace gigafetch::worker {
 
 enum class Mode : uint8_t {
@@ -27,6 +31,8 @@ struct Settings {
   Mode mode = Mode::store;
   store::Layout layout = store::Layout::tree;
   bool pack = false;  // into shards (--sink tar)
+  // Where the members of the shards are that are to be checked or compared; null: by the indexes.
+  const store::MemberTable* members = nullptr;  // borrowed
   uint64_t shard_size = uint64_t{1} << 30;
   int zstd_level = 0;       // of the shards; 0: not compressed
   bool sync_files = false;  // --durability file

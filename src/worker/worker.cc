@@ -16,6 +16,8 @@
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
 #include "store/ledger.h"
+#include "store/member_table.h"
+#include "store/packed_files.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -45,7 +47,11 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
   Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
-  return store::open_stored(place.output_fd, **image);
+  if (settings.members == nullptr) return store::open_stored(place.output_fd, **image);
+  Result<store::PackedFiles> packed = store::PackedFiles::open(
+      place.output_fd, (*image)->state.shards(), settings.layout, *settings.members);
+  if (!packed) return std::move(packed).failure();
+  return Stored(std::make_unique<store::PackedFiles>(std::move(*packed)));
 }
 
 // Takes `stored` where it compares with it.

@@ -143,6 +143,10 @@ def test_a_job_that_runs_may_be_looked_at(store, out):
             run_.signal(signal.SIGKILL)
             run_.ended(code=-signal.SIGKILL)
         assert cat(out, names[0]) == catalogue.body_of(names[0])
+        # Only what is recorded is read from shards; of a file nobody knows before the job is finished.
+        assert ("may not be whole" in run("cat", out, names[0]).err) == (store == "tree")
+        fetch(origin.url, out, *STORES[store])
+        assert run("cat", out, names[0]).err == ""
 
 
 def test_a_name_that_failed_is_not_there(out):

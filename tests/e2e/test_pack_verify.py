@@ -9,7 +9,7 @@ import catalogue
 from catalogue import Origin
 from command import QUIET, Running, dead_letters, fetch, run, verify
 from processes import wait_until
-from raw_server import RawServer, answer
+from raw_server import RawServer, answer, page, pages_of
 from shards import END, indexes, members, shards, tool, unpacked
 
 FILES = 400
@@ -223,3 +223,49 @@ def test_what_a_killed_run_had_recorded_is_verified(with_index, sink, origin, ou
         assert 0 < done.summary["stored"] < FILES
     fetch(origin.url, out, *SINKS[sink])
     verify(origin.url, out, "--content")
+
+
+MEMORY = 48 << 20  # bytes a process may take
+
+
+@BOTH
+def test_many_large_files_are_compared_side_by_side_in_little_memory(sink, out):
+    """Each of the 64 connections has one under way."""
+    with Origin("--files", 128, "--size", 2_000_000) as large:
+        fetch(large.url, out, *SINKS[sink], "--workers", 1)
+        summary = verify(large.url, out, "--content", "--workers", 1).summary
+    assert summary["bytes"] == 128 * 2_000_000 and summary["peak_rss_bytes"] < MEMORY
+
+
+@BOTH
+@INDEXES
+@CONTENT
+def test_names_that_the_origin_has_gained_and_lost_are_told_apart(content, with_index, sink, out):
+    before = catalogue.files(20_000)
+    now = dict(list(before.items())[5:]) | {f"gained{i}": b"g" for i in range(7)}
+    with RawServer(before, pages_of(list(before), 5000)) as server:
+        fetch(server.url, out, *SINKS[sink], "--workers", 2, "--pipeline", 16)
+    for index in indexes(out) if not with_index else []:
+        index.unlink()
+    with RawServer(now, pages_of(list(now), 5000), port=server.port) as server:
+        done = verify(server.url, out, "--workers", 2, "--pipeline", 16, *content, code=3)
+    done.says("5 entries on disk are not listed", "7 listed names", *(f"on disk: '{name}'" for name in list(before)[:5]))
+    summary = done.summary
+    assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (20_002, 19_995, 7, 5)
+    assert summary["bytes"] == 19_995 * 100 and summary["peak_rss_bytes"] < MEMORY
+    assert findings(out) == {f"gained{i}": "missing" for i in range(7)}
+    assert not list((out / ".gigafetch").glob("*.tmp")) and server.gets() == (19_995 if content else 0) + 7 * bool(content)
+
+
+@CONTENT
+def test_a_name_listed_on_two_pages_is_missing_on_both(content, out):
+    names = [f"n{i}" for i in range(30)]
+    with RawServer({name: b"b" for name in names}, {None: page(names, "2"), "2": page(names[:10])}) as server:
+        fetch(server.url, out, "--sink", "tar", "--workers", 1, "--batch", 5, "--shard-size", 1)
+        verify(server.url, out, "--workers", 2, *content)
+        lost = [shard for shard in shards(out) if "n3" in names_in(shard)]
+        for shard in lost:
+            shard.unlink()
+        done = verify(server.url, out, "--workers", 2, *content, code=3)
+    assert done.summary["failed"] == 10 and set(findings(out)) == {f"n{i}" for i in range(5)}
+    assert done.summary["listed"] == 40 and done.summary["extra"] == 0

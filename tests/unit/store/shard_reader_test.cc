@@ -225,4 +225,46 @@ TEST_CASE("frames are read whatever their size, with a checksum or without") {
   }
 }
 
+TEST_CASE("a reader that lets go of its memory reads on where it was") {
+  for (const int level : {0, 1}) {
+    const TempFolder out;
+    Packer packer(out, tar_options(level));
+    Random random(3);
+    std::string body(3'000'000, '\0');
+    for (char& c : body)
+      c = static_cast<char>(random.below(256));
+    Lot lot;
+    packer.stream(lot, "large", body);
+    packer.commit(lot);
+    const std::string second = body.substr(0, 700);
+    packer.store({{"first", "1"}, {"second", second}});
+    for (const uint32_t number : {0u, 1u}) {
+      Result<ShardReader> reader =
+          ShardReader::open(out.fd(), shard_name(0, number, level > 0), 0, UINT64_MAX);
+      REQUIRE(reader.ok());
+      for (;;) {
+        reader->release();
+        Result<std::optional<TarMember>> member = reader->next();
+        REQUIRE(member.ok());
+        if (!*member) break;
+        const MemberPlace place = reader->place();
+        std::string read;
+        for (;;) {
+          Result<std::string_view> piece = reader->body();
+          REQUIRE(piece.ok());
+          if (piece->empty()) break;
+          // Only a part of it is taken.
+          const size_t taken = std::min<size_t>(piece->size(), 50'001);
+          read += piece->substr(0, taken);
+          reader->give_back(piece->size() - taken);
+          reader->release();
+        }
+        const std::string& path = (*member)->path;
+        CHECK((read == (path == "large" ? body : path == "first" ? "1" : second)));
+        CHECK(reader->place() == place);
+      }
+    }
+  }
+}
+
 }  // namespace gigafetch::store

@@ -1,0 +1,275 @@
+#include "store/member_join.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+#include <tuple>
+
+#include "base/byte_order.h"
+#include "base/io.h"
+#include "base/varint.h"
+
+namespace gigafetch::store {
+namespace {
+
+constexpr unsigned kFanBits = 6;
+constexpr size_t kFan = size_t{1} << kFanBits;
+constexpr unsigned kMaxLevel = 64 / kFanBits - 1;
+constexpr size_t kSpillBytes = 32 * 1024;  // times kFan is held by each process that adds
+// What is compared in memory; with what points into it some 15 MiB.
+constexpr size_t kMaxInMemory = 6 * 1024 * 1024;
+constexpr size_t kReadBytes = 1024 * 1024;
+
+enum class Kind : uint8_t { listed, whole, damaged, stranger };
+
+// As it is written: the hash, the kind, then what the kind has.
+struct Record {
+  Hash128 hash;
+  Kind kind = Kind::listed;
+  std::string_view text;  // the listed name; the damage
+  uint64_t mtime = 0;
+  MemberJoin::Spot spot;
+  uint64_t size = 0;
+  Hash128 content;
+};
+
+void put_hash(std::string& out, const Hash128& hash) {
+  put_le<uint64_t>(out, hash.low);
+  put_le<uint64_t>(out, hash.high);
+}
+
+Hash128 take_hash(VarintReader& reader) {
+  const uint64_t low = reader.take_u64();
+  return {low, reader.take_u64()};
+}
+
+// Takes a record off the front; nullopt when there is no whole one.
+std::optional<Record> take_record(std::string_view& bytes) {
+  VarintReader reader(bytes);
+  Record record;
+  record.hash = take_hash(reader);
+  record.kind = static_cast<Kind>(reader.take_up_to(static_cast<uint64_t>(Kind::stranger)));
+  if (record.kind != Kind::listed) {
+    record.mtime = reader.take();
+    record.spot.shard = reader.take();
+    record.spot.place = {reader.take(), reader.take()};
+  }
+  if (record.kind == Kind::listed || record.kind == Kind::damaged) record.text = reader.take_text();
+  if (record.kind == Kind::whole) {
+    record.size = reader.take();
+    record.content = take_hash(reader);
+  }
+  if (!reader.ok()) return std::nullopt;
+  bytes.remove_prefix(bytes.size() - reader.left());
+  return record;
+}
+
+void add_example(std::vector<MemberJoin::Spot>& examples, const MemberJoin::Spot& spot) {
+  examples.insert(std::upper_bound(examples.begin(), examples.end(), spot), spot);
+  if (examples.size() > MemberJoin::kMaxExamples) examples.pop_back();
+}
+
+// All records of one hash: the listed ones, the strangers, then the members as they were stored.
+Result<void> compare(std::span<const Record> records, const MemberJoin::Hooks& hooks,
+                     MemberJoin::Report& report) {
+  const auto of_kind = [&](Kind kind) {
+    return static_cast<size_t>(std::count_if(records.begin(), records.end(),
+                                             [=](const auto& r) { return r.kind == kind; }));
+  };
+  const size_t listed = of_kind(Kind::listed), strangers = of_kind(Kind::stranger);
+  for (const Record& stranger : records.subspan(listed, strangers))
+    add_example(report.examples, stranger.spot);
+  report.strangers += strangers;
+  const std::span<const Record> members = records.subspan(listed + strangers);
+  report.again += members.size() - std::min(members.size(), std::max<size_t>(listed, 1));
+  if (members.empty()) {
+    report.missing += listed;
+    for (const Record& name : records.first(listed))
+      if (Result<void> told = hooks.on_missing(name.text); !told) return told;
+    return {};
+  }
+  const Record& last = members.back();
+  if (listed == 0) {
+    ++report.extra;
+    add_example(report.examples, last.spot);
+  } else if (last.kind == Kind::damaged) {
+    report.different += listed;
+    for (const Record& name : records.first(listed))
+      if (Result<void> told = hooks.on_different(name.text, last.text); !told) return told;
+  } else {
+    // Each mention was stored by itself, if there are as many.
+    const bool each = members.size() == listed && of_kind(Kind::damaged) == 0;
+    for (size_t i = 0; i < listed; ++i) {
+      const Record& member = each ? members[i] : last;
+      report.bytes += member.size;
+      report.content = report.content + member.content;
+    }
+  }
+  return {};
+}
+
+Error spoilt() {
+  return error(ErrorCode::malformed, "a temporary file in the state folder has been changed");
+}
+
+Result<void> compare_all(std::string_view bytes, const MemberJoin::Hooks& hooks,
+                         MemberJoin::Report& report) {
+  struct At {
+    Hash128 hash;
+    const char* record = nullptr;
+  };
+  std::vector<At> all;
+  for (std::string_view rest = bytes; !rest.empty();) {
+    const char* const begin = rest.data();
+    const std::optional<Record> record = take_record(rest);
+    if (!record) return spoilt();
+    all.push_back({record->hash, begin});
+  }
+  std::sort(all.begin(), all.end(), [](const At& a, const At& b) { return a.hash < b.hash; });
+  std::vector<Record> group;
+  for (auto from = all.begin(); from != all.end();) {
+    group.clear();
+    const Hash128 hash = from->hash;
+    for (; from != all.end() && from->hash == hash; ++from) {
+      std::string_view rest = bytes.substr(static_cast<size_t>(from->record - bytes.data()));
+      group.push_back(*take_record(rest));
+    }
+    std::sort(group.begin(), group.end(), [](const Record& a, const Record& b) {
+      const auto rank = [](Kind kind) {
+        return kind == Kind::listed ? 0 : kind == Kind::stranger ? 1 : 2;
+      };
+      return std::tuple(rank(a.kind), a.mtime, a.spot) < std::tuple(rank(b.kind), b.mtime, b.spot);
+    });
+    if (Result<void> compared = compare(group, hooks, report); !compared) return compared;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<MemberJoin> MemberJoin::create(int folder_fd) {
+  Result<Partitions> partitions = make_partitions(folder_fd);
+  if (!partitions) return std::move(partitions).failure();
+  return MemberJoin(folder_fd, std::move(*partitions));
+}
+
+// Appended to, so that several processes may write.
+Result<MemberJoin::Partitions> MemberJoin::make_partitions(int folder_fd) {
+  Partitions partitions(kFan);
+  for (Partition& partition : partitions) {
+    partition.fd =
+        UniqueFd(::openat(folder_fd, ".", O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600));
+    if (!partition.fd)
+      return errno_error(errno, "cannot make a temporary file in the state folder");
+  }
+  return partitions;
+}
+
+Result<void> MemberJoin::put(Partitions& to, unsigned level, const Hash128& hash,
+                             std::string_view record) {
+  Partition& partition = to[hash.low >> level * kFanBits & (kFan - 1)];
+  partition.buffer += record;
+  if (partition.buffer.size() < kSpillBytes) return {};
+  return spill(partition);
+}
+
+Result<void> MemberJoin::spill(Partition& partition) {
+  if (const int failed = write_all(partition.fd.get(), partition.buffer); failed != 0) {
+    return errno_error(failed, "cannot write a temporary file in the state folder");
+  }
+  partition.buffer.clear();
+  return {};
+}
+
+Result<void> MemberJoin::flush() {
+  for (Partition& partition : partitions_)
+    if (Result<void> spilled = spill(partition); !spilled) return spilled;
+  return {};
+}
+
+Result<void> MemberJoin::add_listed(const Hash128& hash, std::string_view name) {
+  record_.clear();
+  put_hash(record_, hash);
+  put_varint(record_, static_cast<uint64_t>(Kind::listed));
+  put_sized(record_, name);
+  return put(partitions_, 0, hash, record_);
+}
+
+Result<void> MemberJoin::add_member(const Hash128& hash, const ShardMember& member,
+                                    uint64_t shard) {
+  const Kind kind = !member.name             ? Kind::stranger
+                    : !member.damage.empty() ? Kind::damaged
+                                             : Kind::whole;
+  record_.clear();
+  put_hash(record_, hash);
+  put_varint(record_, static_cast<uint64_t>(kind));
+  for (const uint64_t field : {member.mtime, shard, member.place.offset, member.place.skip})
+    put_varint(record_, field);
+  if (kind == Kind::damaged) put_sized(record_, member.damage);
+  if (kind == Kind::whole) {
+    put_varint(record_, member.size);
+    put_hash(record_, member.content);
+  }
+  return put(partitions_, 0, hash, record_);
+}
+
+Result<MemberJoin::Report> MemberJoin::finish(const Hooks& hooks) {
+  Report report;
+  for (Partition& partition : partitions_)
+    if (Result<void> done = finish(partition, 0, hooks, report); !done) {
+      return std::move(done).failure();
+    }
+  return report;
+}
+
+Result<void> MemberJoin::finish(Partition& partition, unsigned level, const Hooks& hooks,
+                                Report& report) {
+  if (Result<void> spilled = spill(partition); !spilled) return spilled;
+  partition.buffer = {};
+  struct stat there;
+  if (::fstat(partition.fd.get(), &there) != 0 || ::lseek(partition.fd.get(), 0, SEEK_SET) != 0) {
+    return errno_error(errno, "cannot re-read a temporary file");
+  }
+  // Names that are alike in all that divides them are the same name.
+  if (static_cast<size_t>(there.st_size) > kMaxInMemory && level < kMaxLevel) {
+    return divide(partition, level + 1, hooks, report);
+  }
+  Result<std::string> bytes = read_to_end(partition.fd.get(), SIZE_MAX, "a temporary file");
+  if (!bytes) return std::move(bytes).failure();
+  partition.fd.reset();
+  return compare_all(*bytes, hooks, report);
+}
+
+Result<void> MemberJoin::divide(Partition& partition, unsigned level, const Hooks& hooks,
+                                Report& report) {
+  Result<Partitions> parts = make_partitions(folder_fd_);
+  if (!parts) return std::move(parts).failure();
+  std::string bytes;
+  for (;;) {
+    const size_t kept = bytes.size();
+    bytes.resize(kept + kReadBytes);
+    const ssize_t got = ::read(partition.fd.get(), bytes.data() + kept, kReadBytes);
+    if (got < 0 && errno != EINTR) return errno_error(errno, "cannot re-read a temporary file");
+    bytes.resize(kept + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) break;
+    std::string_view rest = bytes;
+    for (const char* begin = rest.data();; begin = rest.data()) {
+      const std::optional<Record> record = take_record(rest);
+      if (!record) break;
+      const std::string_view whole(begin, static_cast<size_t>(rest.data() - begin));
+      if (Result<void> written = put(*parts, level, record->hash, whole); !written) return written;
+    }
+    bytes.erase(0, bytes.size() - rest.size());
+  }
+  if (!bytes.empty()) return spoilt();
+  partition.fd.reset();
+  for (Partition& part : *parts)
+    if (Result<void> done = finish(part, level, hooks, report); !done) return done;
+  return {};
+}
+
+}  // namespace gigafetch::store

@@ -1,0 +1,88 @@
+// MemberJoin: the names that were listed against the members that are in shards, with bounded
+// memory: what is missing, what is damaged, what nobody listed.
+//
+// Both sides may come in any order, with repetitions, and from several processes forked after
+// create(): each writes what it adds to temporary files that all of them share, one for each range
+// of hashes, and then flushes. Each range is compared in memory; one that is too large for that is
+// first divided in the same way. It is a hash join with partitions on disk (DeWitt et al.,
+// "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984). A name listed takes
+// some 19 bytes and its own on disk, a member some 50.
+//
+// Rejected: passes over the shards for one range of hashes after the other (no disk, but a billion
+// names in 48 MiB are some 500 passes); merging the indexes beside the shards (32-bit hashes, one
+// name in four of a billion to be looked up after all; and indexes may be missing).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "store/set_hash.h"
+#include "store/shard_members.h"
+
+namespace gigafetch::store {
+
+class MemberJoin {
+ public:
+  // Where a member stands: the shards are numbered by the caller.
+  struct Spot {
+    uint64_t shard = 0;
+    MemberPlace place;
+    auto operator<=>(const Spot&) const = default;
+  };
+  struct Report {
+    uint64_t missing = 0;        // names listed that no member is of: told to on_missing
+    uint64_t different = 0;      // whose member is damaged: told to on_different
+    uint64_t bytes = 0;          // of the bodies of the other names listed
+    Hash128 content;             // sum of their content_hash
+    uint64_t extra = 0;          // names of members that were not listed
+    uint64_t strangers = 0;      // members that no name leads to
+    uint64_t again = 0;          // members of names that have another one stored later
+    std::vector<Spot> examples;  // of extras and strangers: the first, kMaxExamples at most
+  };
+  struct Hooks {
+    std::function<Result<void>(std::string_view name)> on_missing;
+    std::function<Result<void>(std::string_view name, std::string_view damage)> on_different;
+  };
+  static constexpr size_t kMaxExamples = 10;
+
+  // Makes temporary files (without names) in `folder_fd`, which is borrowed.
+  static Result<MemberJoin> create(int folder_fd);
+
+  Result<void> add_listed(const Hash128& hash, std::string_view name);
+  // `hash` is its name's; of a stranger, its path's.
+  Result<void> add_member(const Hash128& hash, const ShardMember& member, uint64_t shard);
+  // Writes what this process has added.
+  Result<void> flush();
+
+  // Compares; call once, in the process that created it, when all others have flushed. A name that
+  // is listed several times is told as often; of several members of a name the one stored last
+  // counts. Ends early with the error of a hook.
+  Result<Report> finish(const Hooks& hooks);
+
+ private:
+  struct Partition {
+    UniqueFd fd;
+    std::string buffer;
+  };
+  using Partitions = std::vector<Partition>;
+
+  MemberJoin(int folder_fd, Partitions partitions)
+      : folder_fd_(folder_fd), partitions_(std::move(partitions)) {}
+  static Result<Partitions> make_partitions(int folder_fd);
+  static Result<void> spill(Partition& partition);
+  static Result<void> put(Partitions& to, unsigned level, const Hash128& hash,
+                          std::string_view record);
+  Result<void> finish(Partition& partition, unsigned level, const Hooks& hooks, Report& report);
+  Result<void> divide(Partition& partition, unsigned level, const Hooks& hooks, Report& report);
+
+  int folder_fd_;
+  Partitions partitions_;
+  std::string record_;
+};
+
+}  // namespace gigafetch::store
