@@ -16,8 +16,8 @@ namespace {
 
 using store::MemberJoin;
 
-// How often the listing may have changed before no more is made of it.
-constexpr int kAttempts = 3;
+// Listings that may be another one each time before all names are gathered from one.
+constexpr int kAttempts = 2;
 
 // The lister's.
 struct Listed {
@@ -39,9 +39,10 @@ struct Common {
   std::atomic<size_t> next_shard;
 };
 
+// The status of a process: others need not go on when it has failed.
 int ended(const Result<void>& result, SharedText& failure) {
   if (!result) failure.set(result.failure().text);
-  return 0;
+  return result ? 0 : 1;
 }
 
 class Comparison {
@@ -52,8 +53,9 @@ class Comparison {
 
   Result<PackedDifference> run(store::DeadLetters* findings) {
     if (Result<void> listed = list(nullptr); !listed) return std::move(listed).failure();
-    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    for (int attempt = 0;; ++attempt) {
       ranges_.mark_different(found_.names, store::NameSums((*listed_)->sums));
+      if (attempt == kAttempts) ranges_.mark_all();
       Result<MemberJoin> join = MemberJoin::create(job_.state_fd);
       if (!join) return std::move(join).failure();
       if (Result<void> gathered = list(&*join); !gathered) return std::move(gathered).failure();
@@ -61,8 +63,6 @@ class Comparison {
       now.mark_different(found_.names, store::NameSums((*listed_)->sums));
       if (now == ranges_) return compare(*join, findings);
     }
-    return error(ErrorCode::origin,
-                 "the listing is another one each time: verify when it no longer changes");
   }
 
  private:
@@ -78,18 +78,15 @@ class Comparison {
         !added) {
       return added;
     }
-    if (Result<void> run = run_children(
-            children, [this] { show(); }, all_.accounts);
-        !run) {
-      return run;
-    }
+    const Result<void> run = run_children(
+        children, [this] { show(); }, all_.accounts);
     if (const std::string_view text = (*listed_)->failure.view(); !text.empty())
       return Error{(*listed_)->code, std::string(text)};
     for (const Shared<Read>& read : reads_) {
       if (const std::string_view text = read->failure.view(); !text.empty())
         return Error{ErrorCode::io, std::string(text)};
     }
-    return {};
+    return run;
   }
 
   Result<void> add_readers(MemberJoin& join, std::vector<Child>& children) {

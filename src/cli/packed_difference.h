@@ -4,11 +4,12 @@
 // The listing is read once to find the ranges of hashes in which the sums over both sides are not
 // the same (store/name_sums.h), then once more, beside the shards, to compare what is in those
 // ranges name by name (store/member_join.h). So the time is that of reading the shards once more
-// and listing twice, whatever the number of names. The temporary files are in the state folder and
-// hold the names of those ranges alone: few when little is missing, and all names when a shard is.
+// and listing twice, whatever the number of names; of a listing that has changed in between, twice
+// that, and at last all ranges are compared with one listing. The temporary files are in the state
+// folder and hold the names of those ranges alone: few when little is missing, and all names when a
+// shard is.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ struct PackedDifference {
 
 // `found` is what the shards hold. Names that failed or are rejected are added to
 // `findings`, if there are any to be written. Calling process as for sum_shards. Fails when the
-// listing does, or is another one each time.
+// listing does, when temporary files cannot be written, when a process dies, and when a member is
+// damaged that was whole as `found` was made.
 Result<PackedDifference> find_difference(const supervisor::Job& job, const StoredNames& stored,
                                          const PackedSums& found, store::DeadLetters* findings,
                                          supervisor::Observer& observer);

@@ -352,8 +352,7 @@ class Coordinator final : private ListingWalk::Client,
     if (!too_many || std::exchange(told_of_pipeline_, true)) return;
     log_warning(
         "the origin breaks connections with more than {} requests in flight: no more are sent "
-        "ahead "
-        "on each, whatever --pipeline says, but to try it again after long",
+        "ahead on each, whatever --pipeline says, but to try it again after long",
         found.borne);
   }
 

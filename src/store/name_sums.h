@@ -62,6 +62,7 @@ class NameRanges {
     for (size_t i = 0; i < NameSums::kRanges; ++i)
       if (a.sums()[i] != b.sums()[i]) marked_[i] = true;
   }
+  void mark_all() { marked_.assign(NameSums::kRanges, true); }
   bool operator==(const NameRanges&) const = default;
   bool has(const Hash128& name) const { return marked_[NameSums::range_of(name)]; }
 

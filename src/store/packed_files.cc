@@ -135,7 +135,8 @@ Result<PackedFiles> PackedFiles::open(int output_fd, const ShardEnds& ends, Layo
   return files;
 }
 
-// Unpacks a frame, unless it is kept, broken or long; null then.
+// Unpacks a frame, unless it is kept. Null when it is broken or long, and when all that are kept
+// are in use: a reader takes less memory then.
 std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) {
   const auto kept = std::find_if(lots_.begin(), lots_.end(), [&](const auto& lot) {
     return lot->frame.shard == frame.shard && lot->frame.at == frame.at;
@@ -144,6 +145,12 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
     std::rotate(kept, kept + 1, lots_.end());
     return lots_.back();
   }
+  if (lots_.size() >= kLots) {
+    const auto free = std::find_if(lots_.begin(), lots_.end(),
+                                   [](const auto& lot) { return lot.use_count() == 1; });
+    if (free == lots_.end()) return nullptr;
+    lots_.erase(free);
+  }
   const CountedShard& shard = shards_[frame.shard].counted;
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shard.name, frame.at.offset, shard.end);
@@ -151,7 +158,6 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
   auto lot = std::make_shared<Lot>(Lot{frame, {}});
   Result<bool> whole = reader->read_frame(lot->bytes, kMaxLotBytes);
   if (!whole || !*whole) return nullptr;
-  if (lots_.size() >= kLots) lots_.erase(lots_.begin());
   lots_.push_back(std::move(lot));
   return lots_.back();
 }

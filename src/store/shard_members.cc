@@ -17,6 +17,12 @@ namespace {
 // An archive that ends further from the shard's end than this ends too early, perhaps.
 constexpr uint64_t kNearEnd = kTarEndBytes;
 
+// Where a member begins, by the index, and the hash of its name where that is known.
+struct Signpost {
+  MemberPlace place;
+  std::optional<uint32_t> hash;
+};
+
 // The index of a shard, run by run as it is needed.
 class Signposts {
  public:
@@ -25,13 +31,15 @@ class Signposts {
                      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)),
         shard_end_(shard.end) {}
 
-  // The first member that stands behind `place`; nullopt when none is known.
-  std::optional<IndexedMember> behind(const MemberPlace& place) {
+  // The first member that stands behind `place`; nullopt when none is known. Where a run ends,
+  // there may be one that no run has.
+  std::optional<Signpost> behind(const MemberPlace& place) {
     for (;;) {
       const auto found = std::upper_bound(
           members_.begin(), members_.end(), place,
           [](const MemberPlace& wanted, const IndexedMember& each) { return wanted < each.place; });
-      if (found != members_.end()) return *found;
+      if (found != members_.end()) return Signpost{found->place, found->hash};
+      if (place < run_end_) return Signpost{run_end_, std::nullopt};
       if (!load_next_run()) return std::nullopt;
     }
   }
@@ -51,6 +59,7 @@ class Signposts {
 
   bool load_next_run() {
     members_.clear();
+    run_end_ = {};
     while (fd_) {
       buffer_.resize(IndexRun::kMaxBytes);
       const ssize_t got =
@@ -69,6 +78,7 @@ class Signposts {
         covered_.push_back({run->begin(), run->end()});
       }
       members_ = run->members();
+      run_end_ = run->end() < shard_end_ ? MemberPlace{run->end(), 0} : MemberPlace();
       return true;
     }
     fd_.reset();
@@ -81,6 +91,7 @@ class Signposts {
   uint64_t next_run_ = 0;  // offset in the index
   std::string buffer_;
   std::vector<IndexedMember> members_;  // of the run loaded last
+  MemberPlace run_end_;                 // its own; none where the shard ends
   std::vector<Range> covered_;
 };
 
@@ -93,7 +104,7 @@ class Walk {
   Result<void> run() {
     Result<void> told = read_from({}, std::nullopt);
     while (told && !over_) {
-      const std::optional<IndexedMember> next = next_signpost();
+      const std::optional<Signpost> next = next_signpost();
       tell_damage();
       if (!next) return {};
       last_ = next->place;
@@ -105,7 +116,7 @@ class Walk {
 
  private:
   // Behind damage to a frame nothing else of it can be read.
-  std::optional<IndexedMember> next_signpost() {
+  std::optional<Signpost> next_signpost() {
     if (!signposts_) signposts_.emplace(output_fd_, shard_);
     return signposts_->behind({last_.offset, shard_.name.compressed ? UINT64_MAX : last_.skip});
   }
@@ -125,8 +136,7 @@ class Walk {
       if (!*header) return ended(reader->consumed());
       member_.path = std::move((*header)->path);
       member_.name = name_of_path(layout_, member_.path, PathLimits::none);
-      // Else the index is of another shard.
-      if (hash && (!member_.name || index_hash(*member_.name) != *hash)) return {};
+      if (hash && (!member_.name || index_hash(*member_.name) != *hash)) return led_astray(from);
       hash.reset();
       told_ = false;
       last_ = member_.place = reader->place();
@@ -138,6 +148,16 @@ class Walk {
       if (Result<void> taken = hooks_.on_member(member_); !taken) return over_ = true, taken;
       if (!read) return damaged(read.failure(), reader->consumed());
     }
+  }
+
+  // The index is of another shard: nothing of it is to be believed.
+  Result<void> led_astray(const MemberPlace& at) {
+    over_ = astray_ = true;
+    return damaged(error(ErrorCode::malformed,
+                         "the index of the shard '{}' is that of another one: what stands behind "
+                         "byte {} cannot be told",
+                         file_of(shard_.name), at.offset),
+                   at.offset);
   }
 
   Result<void> hash_body(ShardReader& reader) {
@@ -158,7 +178,7 @@ class Walk {
   }
 
   Result<void> damaged(const Error& why, uint64_t at) {
-    if (!told_ && !damage_) damage_ = Damage{why, at};
+    if (!damage_) damage_ = Damage{why, at};
     return {};
   }
 
@@ -172,10 +192,15 @@ class Walk {
                    at);
   }
 
-  // Once for all that is lost up to the next member.
+  // Once for all that is lost up to the next member; twice where an index covers the first of it
+  // only.
   void tell_damage() {
     if (damage_) {
-      hooks_.on_damage(damage_->why, signposts_ && signposts_->cover(damage_->at));
+      const bool covered = !astray_ && signposts_ && signposts_->cover(damage_->at);
+      if (!told_ || (told_covered_ && !covered)) {
+        hooks_.on_damage(damage_->why, covered);
+        told_covered_ = covered;
+      }
       told_ = true;
     }
     damage_.reset();
@@ -192,8 +217,10 @@ class Walk {
   };
   std::optional<Damage> damage_;  // met, and not told yet
   bool told_ = false;             // of damage, since the last member
+  bool told_covered_ = false;     // of none but such that the index covers
   bool over_ = false;
-  MemberPlace last_;  // of the last member, or where one should have been
+  bool astray_ = false;  // the index has proved wrong
+  MemberPlace last_;     // of the last member, or where one should have been
   std::optional<Signposts> signposts_;
   ShardMember member_;
 };

@@ -1,7 +1,8 @@
 // The members of a shard from its beginning to its end, whatever in it is damaged.
 //
-// Behind damage the index beside the shard tells where the next member begins. What no good run of
-// it covers is lost from the damage on, up to where the next run begins. Memory is bounded.
+// Behind damage the index beside the shard tells where the next member begins, and where what it
+// covers ends. Of what no good run of it covers, all behind damage is lost, up to where the next
+// run begins. Memory is bounded.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,8 @@ namespace {
 
 // A lot with so much in it is committed before its batch is done; and so is any, while all of them
 // hold so much together. One of many small files sooner: its bytes are then still in the
-// processor's cache when they are appended, and what is told of them is shared by enough files.
+// processor's cache when they are appended, and what is told of them is shared by enough files. Not
+// where each commit is a sync, or a frame that compresses the better the longer it is.
 constexpr size_t kLotBytes = 2 * 1024 * 1024;
 constexpr size_t kSmallLotBytes = 256 * 1024;
 constexpr size_t kSmallLotFiles = 250;
@@ -208,8 +209,8 @@ StoreStatus TarSink::take_stream(Stream*& stream) {
 }
 
 bool TarSink::wants_commit(const Lot& lot) const {
-  const bool many =
-      !compressor_ && lot.members.size() >= kSmallLotBytes && lot.entries.size() >= kSmallLotFiles;
+  const bool many = !compressor_ && !options_.sync_files && lot.members.size() >= kSmallLotBytes &&
+                    lot.entries.size() >= kSmallLotFiles;
   const bool full = many || lot.members.size() >= kLotBytes ||
                     (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
   return full || lot.streamed.size() >= kLotStreams;

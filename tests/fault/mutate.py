@@ -50,6 +50,12 @@ MUTATIONS = {
         ["fault/test_kills.py", "-k", "loses_or_corrupts and (files-1] or files-2])"]),
     "shards-not-cut": (
         "a shard goes as far as the ledger says",
+        [("src/store/shard_recovery.cc", "  if (::ftruncate(fd.get(), static_cast<off_t>(end)) != 0 ||\n"
+          "      ::lseek(fd.get(), static_cast<off_t>(end), SEEK_SET) < 0) {",
+          "  if (::lseek(fd.get(), 0, SEEK_END) < 0) {")],
+        ["fault/test_power_loss.py", "-k", "shards_go_on"]),
+    "shards-not-removed": (
+        "a shard that the ledger does not know is removed",
         [("src/store/shard_recovery.cc", "      to_remove.push_back(file);", "      if (file.empty()) to_remove.push_back(file);")],
         ["fault/test_kills.py", "-k", "loses_or_corrupts and (tar-1] or zstd-1])"]),
     "shards-closed-unsynced": (

@@ -165,6 +165,30 @@ TEST_CASE("a member whose body is cut is told as damaged") {
   CHECK(told.damages == Flags{false});
 }
 
+TEST_CASE("behind the end of what the index covers members are read on") {
+  for (const bool also_behind : {false, true}) {
+    const TempFolder out;
+    pack(out, 0, true);
+    std::string more;
+    TarHeaders headers(77);
+    for (const std::string name : {"i", "j"}) {
+      headers.append(more, name, 512);
+      more += std::string(512, name.front());
+    }
+    const std::filesystem::path shard = out / "worker-00-000000.tar";
+    const std::string all = read_file(shard);
+    write_file(shard, all.substr(0, 8 * 1024) + more + all.substr(8 * 1024));
+    change(shard, 7 * 1024, "X");
+    if (also_behind) change(shard, 8 * 1024, "X");
+    const Told told = told_of(out, whole(out, shard_name(0, 0)));
+    const Names indexed = {"a", "b", "c", "d", "e", "f", "g"};
+    CHECK(std::equal(indexed.begin(), indexed.end(), told.names.begin()));
+    CHECK(told.names.size() == indexed.size() + (also_behind ? 0 : 2));
+    CHECK_MESSAGE(told.damages == (also_behind ? Flags{true, false} : Flags{true}),
+                  "no index tells what is lost of the rest");
+  }
+}
+
 TEST_CASE("an index that leads astray is not followed") {
   const TempFolder out, other;
   pack(out, 0, true);
@@ -176,7 +200,10 @@ TEST_CASE("an index that leads astray is not followed") {
   }
   write_file(out / "worker-00-000000.idx", read_file(other / "worker-00-000000.idx"));
   change(out / "worker-00-000000.tar", 0, "X");
-  CHECK(told_of(out, whole(out, shard_name(0, 0))).names == Names{});
+  const Told told = told_of(out, whole(out, shard_name(0, 0)));
+  CHECK(told.names == Names{});
+  const Flags covered = {true, false};  // it has none of the names that are lost, as turns out
+  CHECK(told.damages == covered);
 }
 
 TEST_CASE("a shard that is gone is told") {

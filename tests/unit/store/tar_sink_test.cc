@@ -399,18 +399,18 @@ TEST_CASE("a lot wants to be committed when it holds much, or all of them do") {
     CHECK_FALSE(packer.sink.wants_commit(lots[i]));
 }
 
-TEST_CASE("a lot of many small files wants to be committed sooner, unless it is compressed") {
+TEST_CASE("a lot of many small files wants to be committed sooner, unless compressed or synced") {
   constexpr int kFiles = 300;
   const std::string body(1000, 'b');
-  for (const int zstd_level : {0, 1}) {
+  for (const auto& [zstd_level, sync] : {std::pair(0, false), {1, false}, {0, true}}) {
     const TempFolder out;
-    TarSink::Options options = tar_options();
-    options.zstd_level = zstd_level;
+    TarSink::Options options = tar_options(zstd_level);
+    options.sync_files = sync;
     Packer packer(out, options);
     Lot lot, large;
     for (int i = 0; i < kFiles; ++i)
       packer.put(lot, fmt::format("small{}", i), body);
-    CHECK(packer.sink.wants_commit(lot) == (zstd_level == 0));
+    CHECK(packer.sink.wants_commit(lot) == (zstd_level == 0 && !sync));
     for (int i = 0; i < kFiles / 10; ++i)
       packer.put(large, fmt::format("large{}", i), std::string(10'000, 'b'));
     CHECK(large.members.size() > 256 * 1024);
