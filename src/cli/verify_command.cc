@@ -181,6 +181,20 @@ Result<uint64_t> compare_names(const supervisor::Job& job, const StoredNames& st
   return difference->extra;
 }
 
+void show_damage(const PackedSums& read) {
+  for (const std::string& damage : read.damages)
+    print_error(damage);
+}
+
+// Shards that are damaged are no success, though it may have cost no listed name.
+void count_damage(const PackedSums& read, supervisor::Report& report) {
+  if (read.damages.empty() || report.exit != ExitStatus::complete) return;
+  print_error(
+      "every listed name is there, but not all of the shards can be read: copies that were "
+      "stored later may be lost");
+  report.exit = ExitStatus::failures;
+}
+
 Result<PackedSums> read_shards(const supervisor::Job& job, const StoredNames& stored,
                                store::MemberTableBuilder* table, const VerifyOptions& options) {
   Progress reading(options.report.progress);
@@ -229,8 +243,7 @@ Result<uint64_t> verify_shards(supervisor::Job& job, const store::LedgerImage& i
   add_use(report, read->accounts, read->seconds);
   if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures)
     return uint64_t{0};
-  for (const std::string& damage : read->damages)
-    print_error(damage);
+  show_damage(*read);
   const store::ShardSums& sums = read->sums;
   report.figures.bytes = sums.bytes;
   report.figures.content_low = sums.content.low;
@@ -246,12 +259,7 @@ Result<uint64_t> verify_shards(supervisor::Job& job, const store::LedgerImage& i
   Result<store::DeadLetters> findings = store::DeadLetters::append_to(job.state_fd, kFindings);
   if (!findings) return std::move(findings).failure();
   Result<uint64_t> extra = compare_names(job, stored, *read, &*findings, options, report);
-  if (extra && !read->damages.empty() && report.exit == ExitStatus::complete) {
-    print_error(
-        "every listed name is there, but a copy that was stored later may be in what "
-        "cannot be read");
-    report.exit = ExitStatus::failures;
-  }
+  count_damage(*read, report);
   return extra;
 }
 
@@ -266,9 +274,14 @@ Result<uint64_t> compare_bodies(supervisor::Job& job, const StoredNames& stored,
   add_use(report, {before.cpu_seconds, before.peak_rss_bytes}, before.seconds);
   if (report.exit != ExitStatus::complete && report.exit != ExitStatus::failures)
     return uint64_t{0};
+  show_damage(read->shards);
   const store::ShardSums& sums = read->shards.sums;
-  if (sums.strangers == 0 && sums.names == names_of(report.figures)) return uint64_t{0};
-  return compare_names(job, stored, read->shards, nullptr, options, report);
+  const bool same = sums.strangers == 0 && sums.names == names_of(report.figures);
+  Result<uint64_t> extra = same
+                               ? Result<uint64_t>(0)
+                               : compare_names(job, stored, read->shards, nullptr, options, report);
+  count_damage(read->shards, report);
+  return extra;
 }
 
 // The job that filled the output folder.

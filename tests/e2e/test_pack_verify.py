@@ -153,11 +153,28 @@ def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, o
     mine = names_in(shard)
     flip(shard, int(len(without_end(shard)) * part))
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
-    done.says("verify.jsonl", *([] if content else [shard.name, "byte"]))
+    done.says(shard.name, "byte")
     found = findings(out)
-    assert 0 < len(found) == done.summary["failed"] and found.keys() <= mine
+    assert len(found) == done.summary["failed"] and found.keys() <= mine
+    if part == 0.0:
+        assert found, "a frame that does not begin as one is lost"
+    if found:
+        done.says("verify.jsonl")
+    else:  # what has changed is between the files, or the frame's checksum
+        done.says("every listed name is there")
     if with_index:
         assert len(found) <= 20, "only the files of that frame are lost"
+
+
+@CONTENT
+def test_damage_that_costs_no_file_is_no_success(content, origin, out):
+    """A frame whose head says that it has no checksum: then the one that it has stands between frames."""
+    shard = copy(origin, out, "zstd")[0]
+    checksum_flag = shard.read_bytes().index(FRAME, 4) + 4  # RFC 8878, section 3.1.1.1.1
+    flip(shard, checksum_flag)
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    done.says(shard.name, "byte", "every listed name is there")
+    assert findings(out) == {} and done.summary["stored"] == FILES
 
 
 @BOTH
