@@ -1,11 +1,14 @@
 #include "coordinator/origin_watch.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 
 namespace gigafetch::coordinator {
 namespace {
 
 constexpr Millis kCheckPeriod{1000};
+constexpr size_t kMostTold = 8;  // an origin can have any number of addresses
 
 }  // namespace
 
@@ -20,13 +23,14 @@ OriginWatch::OriginWatch(net::Loop& loop, std::string origin,
 void OriginWatch::alive() {
   patience_.on_life(loop_.now());
   trouble_.clear();
+  told_.clear();
 }
 
 void OriginWatch::trouble(const std::string& text) {
-  if (trouble_.empty()) {
-    log_warning("{}; trying again for up to {} s", text, patience_.allowed() / Millis(1000));
-  }
   trouble_ = text;
+  if (told_.size() == kMostTold || std::ranges::find(told_, text) != told_.end()) return;
+  told_.push_back(text);
+  log_warning("{}; trying again for up to {} s", text, patience_.allowed() / Millis(1000));
 }
 
 void OriginWatch::check(TimePoint since) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "net/timer.h"
 
@@ -41,7 +42,8 @@ class OriginWatch {
 
   // The origin has answered something.
   void alive();
-  // Why it cannot be reached. Logged when it is the first since it last answered.
+  // Why it cannot be reached. Each text is logged once since it last answered: what is seen first,
+  // as connections break, is seldom what keeps it away. Of very many texts the first few are.
   void trouble(const std::string& text);
 
  private:
@@ -51,7 +53,8 @@ class OriginWatch {
   std::string origin_;
   std::function<void(const std::string&)> on_given_up_;
   Patience patience_;
-  std::string trouble_;
+  std::string trouble_;            // the last one
+  std::vector<std::string> told_;  // since it last answered
   bool given_up_ = false;
   net::StallSweep sweep_;
 };

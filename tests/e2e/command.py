@@ -115,6 +115,15 @@ class Running:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def says(self, text):
+        """Waits for a line of its log with `text`, and returns it."""
+        log = []
+        for line in self.process.stderr:
+            log.append(_decoded(line))
+            if text in log[-1]:
+                return log[-1]
+        raise AssertionError(f"it ended and never said {text!r}, but: {''.join(log)}")
+
     def ended(self, code=None, seconds=PATIENCE):
         """Waits for the end."""
         begin = time.monotonic()

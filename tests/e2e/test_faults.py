@@ -7,7 +7,7 @@ from command import QUIET, Running, dead_letters, fetch, verify
 from layouts import stored_files
 from nginx import Nginx, free_port
 from processes import wait_until
-from raw_server import RawServer, answer, page
+from raw_server import RST, RawServer, answer, page
 
 FILES = 1500
 WHOLE = catalogue.files(FILES, 300)
@@ -56,7 +56,7 @@ def test_an_origin_that_goes_away_for_a_while_costs_no_file_and_no_attempt(depth
                            f"http://127.0.0.1:{port}", out)
         wait_until(lambda: next(out.glob("file*"), None), "a file stored")
     with fetching:
-        wait_until(lambda: b"cannot connect" in fetching.process.stderr.readline(), "the origin's absence noticed")
+        fetching.says("cannot connect")
         with Origin(*options, "--lag", 20, port=port):
             assert fetching.ended(code=0).summary["stored"] == FILES
     assert stored_files(out) == WHOLE
@@ -71,8 +71,23 @@ def test_an_origin_that_goes_away_while_listing_is_waited_for(out):
         fetching = Running("fetch", *QUIET, "--workers", 2, "--retries", 1000, first.url, out)
         wait_until(lambda: first.count("/list?next-marker=2") and first.gets() == 100, "the second page asked for")
     with fetching:
-        wait_until(lambda: b"cannot connect" in fetching.process.stderr.readline(), "the origin's absence noticed")
+        fetching.says("cannot connect")
         with RawServer(files, pages, port=first.port):
+            assert fetching.ended(code=0).summary["stored"] == 300
+    assert stored_files(out) == files
+
+
+def test_the_reason_that_keeps_an_origin_away_is_told_after_the_one_that_was_seen_first(out):
+    names = catalogue.names(300)
+    files = {name: name.encode() for name in names}
+    with RawServer(files, port=free_port()) as first:
+        for name in names:
+            first.on_file(name, RST)
+        fetching = Running("fetch", *QUIET, "--workers", 2, first.url, out)
+        fetching.says("ends them unanswered")
+    with fetching:
+        fetching.says("cannot connect")
+        with RawServer(files, port=first.port):
             assert fetching.ended(code=0).summary["stored"] == 300
     assert stored_files(out) == files
 

@@ -85,7 +85,7 @@ def test_a_second_signal_stops_at_once(first, second, out):
             server.on_file(f"file{i}", HANG)
         with started(server.url, out, "--log-level", "info") as run:
             run.signal(first)
-            wait_until(lambda: b"settling" in run.process.stderr.readline(), "the first one taken")
+            run.says("settling")
             stop(run, second).says("stopped at once", "second request", "same command again")
 
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "base/standard_error.h"
+
 using namespace gigafetch;
 using namespace gigafetch::coordinator;
 
@@ -46,4 +48,29 @@ TEST_CASE("a watch calls nobody while there is patience left") {
   }
   loop.run();
   CHECK(given_up == 0);
+}
+
+TEST_CASE("each trouble is told once since the origin last answered") {
+  net::Loop loop;
+  {
+    OriginWatch watch(loop, "http://origin", [](const std::string&) {});
+    StandardError captured;
+    init_log(LogLevel::warning, "test");
+    for (int round = 0; round < 3; ++round) {
+      watch.trouble("connections end unanswered");
+      watch.trouble("cannot connect");
+    }
+    const std::vector<std::string> told = captured.writes();
+    REQUIRE(told.size() == 2);
+    CHECK(told[0].find("connections end unanswered; trying again for up to 60 s") !=
+          std::string::npos);
+    CHECK(told[1].find("cannot connect; trying again for up to 60 s") != std::string::npos);
+    watch.alive();
+    watch.trouble("cannot connect");
+    CHECK(captured.writes().size() == 1);
+    for (int address = 0; address < 1000; ++address)
+      watch.trouble(std::to_string(address));
+    CHECK(captured.writes().size() == 7);
+  }
+  loop.run();
 }
