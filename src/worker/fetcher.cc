@@ -11,10 +11,6 @@ namespace {
 
 constexpr Millis kFirstRetry{100};
 constexpr Millis kLongestRetry{10'000};
-constexpr Millis kFirstAwayWait{100};
-constexpr Millis kLongestAwayWait{5'000};
-// Failed tries at an origin before its name is looked up again.
-constexpr uint32_t kTriesPerLookup = 8;
 // Files put off for one warning about it.
 constexpr uint64_t kPutOffsPerWarning = 1000;
 // So many connections are filled together. With more the origin would be idle meanwhile.
@@ -67,7 +63,7 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       request_writer_(settings.origin, settings.headers),
       random_(static_cast<uint64_t>(::getpid()) * kGoldenGamma),
       retry_backoff_(kFirstRetry, kLongestRetry),
-      away_backoff_(kFirstAwayWait, kLongestAwayWait),
+      absence_(random_),
       depth_(settings.pipeline_auto ? 1 : settings.pipeline, settings.pipeline),
       rate_limit_(0, loop.now()),
       max_in_flight_(size_t{settings.connections} * settings.pipeline),
@@ -94,8 +90,7 @@ void Fetcher::resolve() {
                     [this](Result<std::vector<net::SocketAddress>> found) {
                       if (state_ != State::running) return;
                       if (!found) {
-                        return hold_connecting(found.failure().text,
-                                               away_backoff_.delay(++away_failures_, random_));
+                        return hold_connecting(absence_.on_refused(found.failure().text));
                       }
                       addresses_.assign(std::move(found).value(), worker_index_);
                       pump();
@@ -129,14 +124,14 @@ void Fetcher::open_connections() {
   if (wanted == 0) return;
   if (addresses_.empty()) return resolve();
   // While no address accepts connections, or answers on them, one try at a time.
-  if (addresses_.all_failing() || unanswered_ > 0) wanted = 1;
+  if (addresses_.all_failing() || absence_.is_unanswered()) wanted = 1;
   for (const auto& connection : connections_) {
     if (connection->is_open()) continue;
     if (wanted == 0 || hold_timer_.active()) return;
     --wanted;  // one that is on its way counts too
     if (!connection->is_closed()) continue;
     connect(*connection);
-    if (unanswered_ > 0) hold_connecting(trouble_, away_backoff_.delay(++unanswered_, random_));
+    if (absence_.is_unanswered()) hold_connecting(absence_.on_unanswered());
   }
 }
 
@@ -149,12 +144,8 @@ void Fetcher::connect(FetchConnection& connection) {
 
 void Fetcher::on_connected(FetchConnection& connection) {
   addresses_.report(connection.address_index(), true);
-  if (away_failures_ > 0) log_info("the origin accepts connections again");
-  away_failures_ = 0;
-  if (unanswered_ == 0) {
-    trouble_.clear();
-    hold_timer_.stop();
-  }
+  if (absence_.on_accepted()) log_info("the origin accepts connections again");
+  if (!absence_.is_unanswered()) hold_timer_.stop();
   fill(connection);  // before counting what is left for others
   open_connections();
 }
@@ -163,22 +154,20 @@ void Fetcher::on_connect_failed(FetchConnection& connection, int uv_error) {
   if (state_ != State::running) return;
   if (is_out_of_resources(uv_error)) {
     // This host's own limit: slow down, the origin is not to blame.
-    return hold_connecting(fmt::format("cannot open connections: {}", uv_strerror(uv_error)),
-                           kShortWait);
+    absence_.set_trouble(fmt::format("cannot open connections: {}", uv_strerror(uv_error)));
+    return hold_connecting(kShortWait);
   }
   addresses_.report(connection.address_index(), false);
   if (!addresses_.all_failing()) return open_connections();
-  unanswered_ = 0;  // it does not even accept
-  if (hold_timer_.active()) return;
-  if (++away_failures_ % kTriesPerLookup == 0) resolve();
-  hold_connecting(
-      fmt::format("cannot connect to {}: {}", connection.address().text(), uv_strerror(uv_error)),
-      away_backoff_.delay(away_failures_, random_));
+  if (hold_timer_.active()) return absence_.on_not_accepted();
+  const Millis wait = absence_.on_refused(
+      fmt::format("cannot connect to {}: {}", connection.address().text(), uv_strerror(uv_error)));
+  if (absence_.wants_lookup()) resolve();
+  hold_connecting(wait);
 }
 
-void Fetcher::hold_connecting(std::string trouble, Millis wait) {
-  log_debug("{}", trouble);
-  trouble_ = std::move(trouble);
+void Fetcher::hold_connecting(Millis wait) {
+  log_debug("{}", absence_.trouble());
   if (!hold_timer_.active()) hold_timer_.start(wait);
 }
 
@@ -281,10 +270,8 @@ void Fetcher::on_disconnected(FetchConnection&) {
 
 void Fetcher::on_response(int status, Millis waited) {
   ++counters_.responses;
-  if (unanswered_ > 0) {
+  if (absence_.on_answer()) {
     log_info("the origin answers again");
-    trouble_.clear();
-    unanswered_ = 0;
     hold_timer_.start(Millis(0));
   }
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
@@ -367,13 +354,9 @@ void Fetcher::unanswered(Task task, FileFailure failure) {
   --in_flight_;
   task.replayed = false;
   if (answered) return queue_.put_back_at(task, loop_.now() + kShortWait);
-  if (unanswered_ == 0) {
-    hold_connecting("the origin accepts connections and ends them unanswered",
-                    away_backoff_.delay(++unanswered_, random_));
-  }
+  if (!absence_.is_unanswered()) hold_connecting(absence_.on_unanswered());
   // It may be the name after all: the next try is another's, and so comes before this one's.
-  const Millis longer_than_hold = 2 * away_backoff_.delay(unanswered_, random_) + Millis(1);
-  queue_.put_back_at(task, loop_.now() + longer_than_hold);
+  queue_.put_back_at(task, loop_.now() + absence_.until_others_tried());
 }
 
 // First to another connection, then to another worker.

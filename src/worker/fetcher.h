@@ -1,8 +1,8 @@
 // Fetcher: a worker's pool of connections, and the rules by which names go through them. Worker,
 // loop thread only.
 //
-// Connections are opened when there is work for them and stay open. While the origin accepts no
-// connection, one of them keeps trying with growing waits, and no file is charged for it.
+// Connections are opened when there is work for them and stay open. While the origin is away one of
+// them keeps trying (worker/absence.h), and no file is charged for it.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,7 @@
 #include "net/address.h"
 #include "net/after_poll.h"
 #include "net/timer.h"
+#include "worker/absence.h"
 #include "worker/fetch_connection.h"
 #include "worker/pipelining.h"
 #include "worker/settings.h"
@@ -65,8 +66,8 @@ class Fetcher final : private FetchConnection::Owner {
   Millis take_retry_after() { return std::exchange(retry_after_, Millis(0)); }
 
   const wire::WorkerCounters& counters() const { return counters_; }
-  // Why no connection can be made at present; empty when all is well.
-  const std::string& trouble() const { return trouble_; }
+  // Why nothing can be asked of the origin at present; empty when all is well.
+  const std::string& trouble() const { return absence_.trouble(); }
 
  private:
   void fill(FetchConnection& connection) override;
@@ -94,7 +95,7 @@ class Fetcher final : private FetchConnection::Owner {
   void pump();
   void open_connections();
   void connect(FetchConnection& connection);
-  void hold_connecting(std::string trouble, Millis wait);
+  void hold_connecting(Millis wait);
   bool send_task(FetchConnection& connection, const Task& task);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);
@@ -119,7 +120,7 @@ class Fetcher final : private FetchConnection::Owner {
   http::RequestWriter request_writer_;
   Random random_;
   Backoff retry_backoff_;
-  Backoff away_backoff_;
+  Absence absence_;
 
   State state_ = State::running;
   TaskQueue queue_;
@@ -127,7 +128,6 @@ class Fetcher final : private FetchConnection::Owner {
   RequestLimit request_limit_;
   RateLimit rate_limit_;
   wire::WorkerCounters counters_;
-  std::string trouble_;
   uint64_t put_offs_ = 0;
   size_t in_flight_ = 0;   // on all connections
   size_t open_tasks_ = 0;  // names of batches that are not settled
@@ -137,8 +137,6 @@ class Fetcher final : private FetchConnection::Owner {
   double recovery_ = 0;       // of the recent names that had failed, those that arrived in the end
   double answer_millis_ = 0;  // how long an answer takes, a moving mean
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
-  uint32_t unanswered_ = 0;     // tries since, while no connection brings any
-  uint32_t away_failures_ = 0;  // in a row, while no address accepts connections
 
   net::Resolver resolver_;
   net::AddressRing addresses_;
