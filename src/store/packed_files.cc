@@ -145,20 +145,22 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
     std::rotate(kept, kept + 1, lots_.end());
     return lots_.back();
   }
+  std::string bytes;
   if (lots_.size() >= kLots) {
     const auto free = std::find_if(lots_.begin(), lots_.end(),
                                    [](const auto& lot) { return lot.use_count() == 1; });
     if (free == lots_.end()) return nullptr;
+    // Megabytes that are freed and taken again in other sizes would leave holes.
+    bytes = std::move((*free)->bytes);
     lots_.erase(free);
   }
   const CountedShard& shard = shards_[frame.shard].counted;
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shard.name, frame.at.offset, shard.end);
   if (!reader) return nullptr;
-  auto lot = std::make_shared<Lot>(Lot{frame, {}});
-  Result<bool> whole = reader->read_frame(lot->bytes, kMaxLotBytes);
+  Result<bool> whole = reader->read_frame(bytes, kMaxLotBytes);
   if (!whole || !*whole) return nullptr;
-  lots_.push_back(std::move(lot));
+  lots_.push_back(std::make_shared<Lot>(Lot{frame, std::move(bytes)}));
   return lots_.back();
 }
 

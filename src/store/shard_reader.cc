@@ -26,7 +26,10 @@ ShardReader::ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t e
 
 void ShardReader::acquire() {
   buffer_ = std::make_unique_for_overwrite<char[]>(kBufferBytes);
-  if (!name_.compressed) return;
+  if (name_.compressed) acquire_decompressor();
+}
+
+void ShardReader::acquire_decompressor() {
   decompressor_.reset(ZSTD_createDCtx());
   packed_ = std::make_unique_for_overwrite<char[]>(kMostRead);
 }
@@ -80,17 +83,22 @@ Result<size_t> ShardReader::read(char* to, size_t room) {
   return static_cast<size_t>(got);
 }
 
+Result<bool> ShardReader::fill_packed() {
+  if (packed_begin_ < packed_end_) return true;
+  Result<size_t> got = read(packed_.get(), kMostRead);
+  if (!got) return std::move(got).failure();
+  packed_begin_ = 0;
+  packed_end_ = *got;
+  if (*got == 0 && in_frame_) return broken("it ends inside a frame");
+  return *got > 0;
+}
+
 Result<size_t> ShardReader::decompress(char* to, size_t room) {
   ZSTD_outBuffer out{to, room, 0};
   while (out.pos == 0) {
-    if (packed_begin_ == packed_end_) {
-      Result<size_t> got = read(packed_.get(), kMostRead);
-      if (!got) return got;
-      packed_begin_ = 0;
-      packed_end_ = *got;
-      if (*got == 0 && in_frame_) return broken("it ends inside a frame");
-      if (*got == 0) return size_t{0};
-    }
+    Result<bool> more = fill_packed();
+    if (!more) return std::move(more).failure();
+    if (!*more) return size_t{0};
     if (!in_frame_) {
       frames_.push_back({at_ - (packed_end_ - packed_begin_), produced_ + out.pos});
     }
@@ -124,16 +132,26 @@ Result<bool> ShardReader::fill() {
 }
 
 Result<bool> ShardReader::read_frame(std::string& out, size_t most) {
-  acquire();
-  while (in_frame_ || out.empty()) {
-    // Only what the frame holds is given out: it ends where the next one begins.
-    Result<size_t> got = decompress(buffer_.get(), kBufferBytes);
-    if (!got) return std::move(got).failure();
-    if (*got == 0) break;
-    out.append(buffer_.get(), *got);
-    if (out.size() > most) return false;
+  acquire_decompressor();
+  Result<bool> more = fill_packed();
+  if (!more) return more;
+  const uint64_t size = ZSTD_getFrameContentSize(packed_.get(), packed_end_);
+  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR || size > most) {
+    return false;
   }
-  return true;
+  out.resize(static_cast<size_t>(size));
+  ZSTD_outBuffer to{out.data(), out.size(), 0};
+  do {
+    more = fill_packed();
+    if (!more) return more;
+    if (!*more) return false;
+    ZSTD_inBuffer in{packed_.get(), packed_end_, packed_begin_};
+    const size_t left = ZSTD_decompressStream(decompressor_.get(), &to, &in);
+    packed_begin_ = in.pos;
+    if (ZSTD_isError(left)) return broken(ZSTD_getErrorName(left));
+    in_frame_ = left > 0;
+  } while (in_frame_);
+  return to.pos == size;
 }
 
 Result<void> ShardReader::skip(uint64_t bytes) {

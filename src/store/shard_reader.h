@@ -25,8 +25,9 @@ class ShardReader {
   static Result<ShardReader> open(int output_fd, const ShardName& name, uint64_t begin,
                                   uint64_t end);
 
-  // Of a compressed shard: appends the frame that it stands before to `out`; false, and `out` is of
-  // no use, when that has more than `most` bytes. Then nothing but destruction is left.
+  // Of a compressed shard: the frame that it stands before, in `out`, whose memory is used again;
+  // false, and `out` is of no use, when that has more than `most` bytes, or does not say how many.
+  // Then nothing but destruction is left.
   Result<bool> read_frame(std::string& out, size_t most);
   // Leaves out so many bytes of the archive.
   Result<void> skip(uint64_t bytes);
@@ -61,9 +62,12 @@ class ShardReader {
   void drop_frames();
   void note_place();
   void acquire();
+  void acquire_decompressor();
   // Makes more of the archive available; false at its end.
   Result<bool> fill();
   Result<size_t> read(char* to, size_t room);
+  // Reads on when all that was read is decompressed; false at the end.
+  Result<bool> fill_packed();
   Result<size_t> decompress(char* to, size_t room);
 
   ShardName name_;

@@ -851,6 +851,7 @@ TEST_CASE("what is told of a wait runs from the request, or from the answer befo
     timer.start(time);
     REQUIRE(scene.until([&] { return passed; }));
   };
+  const TimePoint before = scene.loop.now();
   scene.fetch({"a", "b", "c"});
   REQUIRE(scene.until([&] { return scene.connection.in_flight() == 3; }));
   const TimePoint asked = scene.loop.now();
@@ -859,7 +860,8 @@ TEST_CASE("what is told of a wait runs from the request, or from the answer befo
   scene.server.peers[0]->send(ok("a") + ok("b"));
   REQUIRE(scene.until([&] { return scene.waited.size() == 2; }));
   CHECK(scene.waited[0] >= Millis(30));
-  CHECK(scene.waited[0] == scene.answered_at - asked);
+  CHECK(scene.waited[0] >= scene.answered_at - asked);
+  CHECK(scene.waited[0] <= scene.answered_at - before);
   CHECK(scene.waited[1] == Millis(0));
   const TimePoint second = scene.answered_at;
   pass(Millis(20));
@@ -877,7 +879,7 @@ TEST_CASE("what is told of a wait runs from the request, or from the answer befo
   REQUIRE(scene.until([&] { return scene.server.targets.size() == 4; }));
   scene.server.peers[0]->send(ok("a"));
   REQUIRE(scene.until([&] { return scene.waited.size() == 4; }));
-  CHECK(scene.waited[3] == scene.answered_at - asked_again);
+  CHECK(scene.waited[3] <= scene.answered_at - asked_again);
 }
 
 TEST_CASE("giving up a connection that is not there yet is a failure to connect") {
