@@ -39,7 +39,7 @@ Result<Found> count_found(const StoredNames& stored) {
 // Lists once more and compares, to tell extra files from names that are listed more than once.
 Result<uint64_t> find_extras(const supervisor::Job& job, const StoredNames& stored,
                              const Found& found) {
-  Result<store::SetDifference> sets = store::SetDifference::create(job.state_fd, found.names.count);
+  Result<store::SetDifference> sets = store::SetDifference::create(job.state_fd);
   if (!sets) return std::move(sets).failure();
   Result<void> walked = stored.walk(
       [&](std::string_view, const std::string& name) {
