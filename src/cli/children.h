@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -53,6 +54,24 @@ class SharedText {
  private:
   size_t size_;
   char bytes_[500];
+};
+
+// An error in shared memory.
+class SharedError {
+ public:
+  void set(const Error& failure) {
+    code_ = failure.code;
+    text_.set(failure.text);
+    failed_ = true;
+  }
+  std::optional<Error> get() const {
+    return failed_ ? std::optional(Error{code_, std::string(text_.view())}) : std::nullopt;
+  }
+
+ private:
+  bool failed_;
+  ErrorCode code_;
+  SharedText text_;
 };
 
 struct Child {

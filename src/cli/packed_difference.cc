@@ -23,8 +23,7 @@ constexpr int kAttempts = 2;
 struct Listed {
   std::atomic<uint64_t> names;
   std::array<uint64_t, store::NameSums::kRanges> sums;
-  ErrorCode code;
-  SharedText failure;
+  SharedError failure;
 };
 
 // One reader's.
@@ -32,7 +31,7 @@ struct Read {
   std::atomic<uint64_t> members;
   uint64_t bytes;  // of members in ranges that are the same
   store::Hash128 content;
-  SharedText failure;
+  SharedError failure;
 };
 
 struct Common {
@@ -40,8 +39,8 @@ struct Common {
 };
 
 // The status of a process: others need not go on when it has failed.
-int ended(const Result<void>& result, SharedText& failure) {
-  if (!result) failure.set(result.failure().text);
+int ended(const Result<void>& result, SharedError& failure) {
+  if (!result) failure.set(result.failure());
   return result ? 0 : 1;
 }
 
@@ -80,12 +79,9 @@ class Comparison {
     }
     const Result<void> run = run_children(
         children, [this] { show(); }, all_.accounts);
-    if (const std::string_view text = (*listed_)->failure.view(); !text.empty())
-      return Error{(*listed_)->code, std::string(text)};
-    for (const Shared<Read>& read : reads_) {
-      if (const std::string_view text = read->failure.view(); !text.empty())
-        return Error{ErrorCode::io, std::string(text)};
-    }
+    if (std::optional<Error> failure = (*listed_)->failure.get()) return *std::move(failure);
+    for (const Shared<Read>& read : reads_)
+      if (std::optional<Error> failure = read->failure.get()) return *std::move(failure);
     return run;
   }
 
@@ -118,7 +114,6 @@ class Comparison {
     };
     Result<void> done = coordinator::list_names(job_.coordinator.listing, job_.coordinator.filter,
                                                 UINT64_MAX, take);
-    if (!done) listed.code = done.failure().code;
     return done && join != nullptr ? join->flush() : done;
   }
 

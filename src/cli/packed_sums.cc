@@ -20,7 +20,7 @@ struct Slot {
   std::array<SharedText, kMaxDamages> damages;
   size_t lost_in;  // the first shard of which nobody knows what it has lost, from 1; 0: none
   SharedText lost;
-  SharedText failure;
+  SharedError failure;
 
   void note(std::string_view damage) {
     if (damaged < kMaxDamages) damages[damaged].set(damage);
@@ -77,11 +77,11 @@ Result<void> read_shards(const Reading& reading, Common& common, Slot& slot) {
   return reading.table != nullptr ? reading.table->flush() : Result<void>();
 }
 
-// In a process of its own: takes shards until none is left.
+// In a process of its own: takes shards until none is left. When it fails, others need not go on.
 int run_reader(const Reading& reading, Common& common, Slot& slot) {
-  if (Result<void> read = read_shards(reading, common, slot); !read)
-    slot.failure.set(read.failure().text);
-  return 0;
+  const Result<void> read = read_shards(reading, common, slot);
+  if (!read) slot.failure.set(read.failure());
+  return read ? 0 : 1;
 }
 
 void tell(const Slot& slot, std::vector<std::string>& damages) {
@@ -121,13 +121,12 @@ Result<PackedSums> sum_shards(int output_fd, const std::vector<store::CountedSha
     observer.on_figures(figures, seconds_between(start, monotonic_now()));
   };
   PackedSums all;
-  if (Result<void> read = run_children(readers, show, all.accounts); !read) {
-    return std::move(read).failure();
-  }
+  Result<void> run = run_children(readers, show, all.accounts);
+  for (const Shared<Slot>& slot : slots)
+    if (std::optional<Error> failure = slot->failure.get()) return *std::move(failure);
+  if (!run) return std::move(run).failure();
   size_t lost_in = 0;
   for (const Shared<Slot>& slot : slots) {
-    if (const std::string_view text = slot->failure.view(); !text.empty())
-      return Error{ErrorCode::io, std::string(text)};
     all.sums.add(slot->sums);
     tell(*slot, all.damages);
     if (slot->lost_in == 0 || (lost_in != 0 && lost_in < slot->lost_in)) continue;

@@ -6,10 +6,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/figures.h"
 #include "base/result.h"
 #include "store/layout.h"
 #include "store/ledger.h"
 #include "store/packed_files.h"
+#include "store/set_hash.h"
 
 namespace gigafetch::cli {
 
@@ -34,5 +36,10 @@ class StoredNames {
   bool packed_ = false;
   std::vector<store::CountedShard> shards_;
 };
+
+// The names that a run has counted as stored.
+inline store::SetHash stored_names(const Figures& figures) {
+  return {{figures.set_hash_low, figures.set_hash_high}, figures.stored};
+}
 
 }  // namespace gigafetch::cli

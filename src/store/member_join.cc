@@ -1,28 +1,15 @@
 #include "store/member_join.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
+#include <optional>
 #include <span>
 #include <tuple>
 
 #include "base/byte_order.h"
-#include "base/io.h"
 #include "base/varint.h"
 
 namespace gigafetch::store {
 namespace {
-
-constexpr unsigned kFanBits = 6;
-constexpr size_t kFan = size_t{1} << kFanBits;
-constexpr unsigned kMaxLevel = 64 / kFanBits - 1;
-constexpr size_t kSpillBytes = 32 * 1024;  // times kFan is held by each process that adds
-// What is compared in memory; with what points into it some 15 MiB.
-constexpr size_t kMaxInMemory = 6 * 1024 * 1024;
-constexpr size_t kReadBytes = 1024 * 1024;
 
 enum class Kind : uint8_t { listed, whole, damaged, stranger };
 
@@ -112,10 +99,12 @@ Result<void> compare(std::span<const Record> records, const MemberJoin::Hooks& h
   return {};
 }
 
-Error spoilt() {
-  return error(ErrorCode::malformed, "a temporary file in the state folder has been changed");
+size_t record_size(std::string_view bytes) {
+  std::string_view rest = bytes;
+  return take_record(rest) ? bytes.size() - rest.size() : 0;
 }
 
+// A part of all records: with what points into it some 15 MiB.
 Result<void> compare_all(std::string_view bytes, const MemberJoin::Hooks& hooks,
                          MemberJoin::Report& report) {
   struct At {
@@ -126,7 +115,7 @@ Result<void> compare_all(std::string_view bytes, const MemberJoin::Hooks& hooks,
   for (std::string_view rest = bytes; !rest.empty();) {
     const char* const begin = rest.data();
     const std::optional<Record> record = take_record(rest);
-    if (!record) return spoilt();
+    if (!record) return TemporaryFile::spoilt();
     all.push_back({record->hash, begin});
   }
   std::sort(all.begin(), all.end(), [](const At& a, const At& b) { return a.hash < b.hash; });
@@ -152,43 +141,13 @@ Result<void> compare_all(std::string_view bytes, const MemberJoin::Hooks& hooks,
 }  // namespace
 
 Result<MemberJoin> MemberJoin::create(int folder_fd) {
-  Result<Partitions> partitions = make_partitions(folder_fd);
-  if (!partitions) return std::move(partitions).failure();
-  return MemberJoin(folder_fd, std::move(*partitions));
-}
-
-// Appended to, so that several processes may write.
-Result<MemberJoin::Partitions> MemberJoin::make_partitions(int folder_fd) {
-  Partitions partitions(kFan);
-  for (Partition& partition : partitions) {
-    partition.fd =
-        UniqueFd(::openat(folder_fd, ".", O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600));
-    if (!partition.fd)
-      return errno_error(errno, "cannot make a temporary file in the state folder");
-  }
-  return partitions;
-}
-
-Result<void> MemberJoin::put(Partitions& to, unsigned level, const Hash128& hash,
-                             std::string_view record) {
-  Partition& partition = to[hash.low >> level * kFanBits & (kFan - 1)];
-  partition.buffer += record;
-  if (partition.buffer.size() < kSpillBytes) return {};
-  return spill(partition);
-}
-
-Result<void> MemberJoin::spill(Partition& partition) {
-  if (const int failed = write_all(partition.fd.get(), partition.buffer); failed != 0) {
-    return errno_error(failed, "cannot write a temporary file in the state folder");
-  }
-  partition.buffer.clear();
-  return {};
+  Result<Partitions> records = Partitions::create(folder_fd, record_size);
+  if (!records) return std::move(records).failure();
+  return MemberJoin(std::move(*records));
 }
 
 Result<void> MemberJoin::flush() {
-  for (Partition& partition : partitions_)
-    if (Result<void> spilled = spill(partition); !spilled) return spilled;
-  return {};
+  return records_.flush();
 }
 
 Result<void> MemberJoin::add_listed(const Hash128& hash, std::string_view name) {
@@ -196,7 +155,7 @@ Result<void> MemberJoin::add_listed(const Hash128& hash, std::string_view name) 
   put_hash(record_, hash);
   put_varint(record_, static_cast<uint64_t>(Kind::listed));
   put_sized(record_, name);
-  return put(partitions_, 0, hash, record_);
+  return records_.add(record_);
 }
 
 Result<void> MemberJoin::add_member(const Hash128& hash, const ShardMember& member,
@@ -214,62 +173,15 @@ Result<void> MemberJoin::add_member(const Hash128& hash, const ShardMember& memb
     put_varint(record_, member.size);
     put_hash(record_, member.content);
   }
-  return put(partitions_, 0, hash, record_);
+  return records_.add(record_);
 }
 
 Result<MemberJoin::Report> MemberJoin::finish(const Hooks& hooks) {
   Report report;
-  for (Partition& partition : partitions_)
-    if (Result<void> done = finish(partition, 0, hooks, report); !done) {
-      return std::move(done).failure();
-    }
+  Result<void> done =
+      records_.finish([&](const std::string& part) { return compare_all(part, hooks, report); });
+  if (!done) return std::move(done).failure();
   return report;
-}
-
-Result<void> MemberJoin::finish(Partition& partition, unsigned level, const Hooks& hooks,
-                                Report& report) {
-  if (Result<void> spilled = spill(partition); !spilled) return spilled;
-  partition.buffer = {};
-  struct stat there;
-  if (::fstat(partition.fd.get(), &there) != 0 || ::lseek(partition.fd.get(), 0, SEEK_SET) != 0) {
-    return errno_error(errno, "cannot re-read a temporary file");
-  }
-  // Names that are alike in all that divides them are the same name.
-  if (static_cast<size_t>(there.st_size) > kMaxInMemory && level < kMaxLevel) {
-    return divide(partition, level + 1, hooks, report);
-  }
-  Result<std::string> bytes = read_to_end(partition.fd.get(), SIZE_MAX, "a temporary file");
-  if (!bytes) return std::move(bytes).failure();
-  partition.fd.reset();
-  return compare_all(*bytes, hooks, report);
-}
-
-Result<void> MemberJoin::divide(Partition& partition, unsigned level, const Hooks& hooks,
-                                Report& report) {
-  Result<Partitions> parts = make_partitions(folder_fd_);
-  if (!parts) return std::move(parts).failure();
-  std::string bytes;
-  for (;;) {
-    const size_t kept = bytes.size();
-    bytes.resize(kept + kReadBytes);
-    const ssize_t got = ::read(partition.fd.get(), bytes.data() + kept, kReadBytes);
-    if (got < 0 && errno != EINTR) return errno_error(errno, "cannot re-read a temporary file");
-    bytes.resize(kept + static_cast<size_t>(std::max<ssize_t>(got, 0)));
-    if (got == 0) break;
-    std::string_view rest = bytes;
-    for (const char* begin = rest.data();; begin = rest.data()) {
-      const std::optional<Record> record = take_record(rest);
-      if (!record) break;
-      const std::string_view whole(begin, static_cast<size_t>(rest.data() - begin));
-      if (Result<void> written = put(*parts, level, record->hash, whole); !written) return written;
-    }
-    bytes.erase(0, bytes.size() - rest.size());
-  }
-  if (!bytes.empty()) return spoilt();
-  partition.fd.reset();
-  for (Partition& part : *parts)
-    if (Result<void> done = finish(part, level, hooks, report); !done) return done;
-  return {};
 }
 
 }  // namespace gigafetch::store

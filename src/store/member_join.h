@@ -2,11 +2,10 @@
 // memory: what is missing, what is damaged, what nobody listed.
 //
 // Both sides may come in any order, with repetitions, and from several processes forked after
-// create(): each writes what it adds to temporary files that all of them share, one for each range
-// of hashes, and then flushes. Each range is compared in memory; one that is too large for that is
-// first divided in the same way. It is a hash join with partitions on disk (DeWitt et al.,
-// "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984). A name listed takes
-// some 19 bytes and its own on disk, a member some 50.
+// create(), each of which flushes at its end. They are divided over temporary files by their hashes
+// (store/partitions.h), and each part is compared in memory: a hash join with partitions on disk
+// (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984). A
+// name listed takes some 19 bytes and its own on disk, a member some 50.
 //
 // Rejected: passes over the shards for one range of hashes after the other (no disk, but a billion
 // names in 48 MiB are some 500 passes); merging the indexes beside the shards (32-bit hashes, one
@@ -20,7 +19,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
+#include "store/partitions.h"
 #include "store/set_hash.h"
 #include "store/shard_members.h"
 
@@ -65,23 +64,9 @@ class MemberJoin {
   Result<Report> finish(const Hooks& hooks);
 
  private:
-  struct Partition {
-    UniqueFd fd;
-    std::string buffer;
-  };
-  using Partitions = std::vector<Partition>;
+  explicit MemberJoin(Partitions records) : records_(std::move(records)) {}
 
-  MemberJoin(int folder_fd, Partitions partitions)
-      : folder_fd_(folder_fd), partitions_(std::move(partitions)) {}
-  static Result<Partitions> make_partitions(int folder_fd);
-  static Result<void> spill(Partition& partition);
-  static Result<void> put(Partitions& to, unsigned level, const Hash128& hash,
-                          std::string_view record);
-  Result<void> finish(Partition& partition, unsigned level, const Hooks& hooks, Report& report);
-  Result<void> divide(Partition& partition, unsigned level, const Hooks& hooks, Report& report);
-
-  int folder_fd_;
-  Partitions partitions_;
+  Partitions records_;
   std::string record_;
 };
 

@@ -5,25 +5,25 @@
 //
 //     hash u64 | offset u64 | shard u32 | block u32
 //
-// where a place's bytes to be left out are counted in tar blocks. It is built by spreading the
-// members over 64 files by the first bits of the hash, and each that is too large for memory again.
+// where a place's bytes to be left out are counted in tar blocks. It is built from parts of the
+// members that are each sorted in memory (store/partitions.h).
 //
 // Rejected: the indexes beside the shards (a search in each of their runs: of a billion names there
 // are 4,000; and as mapped files they are memory).
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
+#include "store/partitions.h"
 #include "store/set_hash.h"
 #include "store/shard_index.h"
 #include "store/shard_name.h"
+#include "store/temporary_file.h"
 
 namespace gigafetch::store {
 
@@ -49,7 +49,7 @@ class MemberTable {
   };
   Range narrowed(Range range, uint64_t hash, Result<void>& read) const;
 
-  UniqueFd fd_;
+  TemporaryFile entries_;
   std::vector<uint64_t> begins_;  // of the entries, by the first bits of their hash
   std::vector<ShardId> shards_;
   std::optional<Error> lost_;
@@ -69,22 +69,12 @@ class MemberTableBuilder {
                                                     std::optional<Error> lost);
 
  private:
-  struct Partition {
-    UniqueFd fd;
-    std::string buffer;
-  };
-  using Partitions = std::vector<Partition>;
-
-  MemberTableBuilder(int folder_fd, Partitions partitions)
-      : folder_fd_(folder_fd), partitions_(std::move(partitions)) {}
-  static Result<Partitions> make_partitions(int folder_fd);
-  static Result<void> spill(Partition& partition);
-  static Result<void> put(Partitions& to, unsigned level, std::string_view entry);
-  Result<void> sort_into(MemberTable& table, Partition& partition, unsigned level);
-  Result<void> divide_into(MemberTable& table, Partition& partition, unsigned level);
+  MemberTableBuilder(int folder_fd, Partitions entries)
+      : folder_fd_(folder_fd), entries_(std::move(entries)) {}
 
   int folder_fd_;
-  Partitions partitions_;
+  Partitions entries_;
+  std::string entry_;
 };
 
 }  // namespace gigafetch::store

@@ -1,90 +1,72 @@
 #include "store/set_difference.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <bit>
-#include <cerrno>
-#include <iterator>
 
 #include "base/byte_order.h"
-#include "base/io.h"
 
 namespace gigafetch::store {
 namespace {
 
-// A record is the hash and a byte that tells the side.
-constexpr size_t kRecordBytes = 17;
-constexpr size_t kSpillBytes = kRecordBytes * 256;
-// Hashes a side that one range should hold: some 8 MiB in memory for both sides.
-constexpr uint64_t kRangeHashes = 256 * 1024;
-constexpr uint64_t kMaxPartitions = 1024;
+// The hash and a byte that tells the side.
+constexpr size_t kEntryBytes = 17;
 
-void sort_once(std::vector<Hash128>& hashes) {
-  std::sort(hashes.begin(), hashes.end());
-  hashes.erase(std::unique(hashes.begin(), hashes.end()), hashes.end());
+size_t entry_size(std::string_view bytes) {
+  return bytes.size() < kEntryBytes ? 0 : kEntryBytes;
 }
 
 }  // namespace
 
-Result<SetDifference> SetDifference::create(int folder_fd, uint64_t expected) {
-  const uint64_t count =
-      std::clamp<uint64_t>(std::bit_ceil(expected / kRangeHashes + 1), 1, kMaxPartitions);
-  std::vector<Partition> partitions(count);
-  for (Partition& partition : partitions) {
-    partition.fd = UniqueFd(::openat(folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!partition.fd)
-      return errno_error(errno, "cannot make a temporary file in the state folder");
-  }
-  return SetDifference(std::move(partitions));
+struct SetDifference::Entry {
+  Hash128 hash;
+  Side side = Side::listed;
+  auto operator<=>(const Entry&) const = default;
+};
+
+Result<SetDifference> SetDifference::create(int folder_fd) {
+  Result<Partitions> entries = Partitions::create(folder_fd, entry_size);
+  if (!entries) return std::move(entries).failure();
+  return SetDifference(std::move(*entries));
 }
 
 Result<void> SetDifference::add(const Hash128& hash, Side side) {
-  Partition& partition = partitions_[hash.low & (partitions_.size() - 1)];
-  put_le<uint64_t>(partition.buffer, hash.low);
-  put_le<uint64_t>(partition.buffer, hash.high);
-  put_le<uint8_t>(partition.buffer, static_cast<uint8_t>(side));
-  return partition.buffer.size() >= kSpillBytes ? spill(partition) : Result<void>();
-}
-
-Result<void> SetDifference::spill(Partition& partition) {
-  if (const int failed = write_all(partition.fd.get(), partition.buffer); failed != 0) {
-    return errno_error(failed, "cannot write a temporary file in the state folder");
-  }
-  partition.buffer.clear();
-  return {};
+  entry_.clear();
+  put_le<uint64_t>(entry_, hash.low);
+  put_le<uint64_t>(entry_, hash.high);
+  put_le<uint8_t>(entry_, static_cast<uint8_t>(side));
+  return entries_.add(entry_);
 }
 
 Result<SetDifference::Report> SetDifference::finish() {
   Report report;
-  for (Partition& partition : partitions_) {
-    if (Result<void> spilled = spill(partition); !spilled) return std::move(spilled).failure();
-    if (::lseek(partition.fd.get(), 0, SEEK_SET) != 0) {
-      return errno_error(errno, "cannot re-read a temporary file");
-    }
-    Result<std::string> bytes = read_to_end(partition.fd.get(), SIZE_MAX, "a temporary file");
-    if (!bytes) return std::move(bytes).failure();
-    std::vector<Hash128> listed, found, extra;
-    for (size_t at = 0; at + kRecordBytes <= bytes->size(); at += kRecordBytes) {
-      const char* record = bytes->data() + at;
-      const Hash128 hash{get_le<uint64_t>(record), get_le<uint64_t>(record + 8)};
-      (record[16] == static_cast<char>(Side::listed) ? listed : found).push_back(hash);
-    }
-    sort_once(listed);
-    sort_once(found);
-    std::set_difference(found.begin(), found.end(), listed.begin(), listed.end(),
-                        std::back_inserter(extra));
-    report.listed_once += listed.size();
-    report.extra += extra.size();
-    const size_t room = kMaxExamples - report.examples.size();
-    report.examples.insert(
-        report.examples.end(), extra.begin(),
-        extra.begin() + static_cast<std::ptrdiff_t>(std::min(room, extra.size())));
-    partition.fd.reset();
-  }
-  std::sort(report.examples.begin(), report.examples.end());
+  Result<void> done =
+      entries_.finish([&](const std::string& part) { return compare(part, report); });
+  if (!done) return std::move(done).failure();
   return report;
+}
+
+// A part of all entries, in twice as much memory again.
+Result<void> SetDifference::compare(std::string_view part, Report& report) {
+  if (part.size() % kEntryBytes != 0) return TemporaryFile::spoilt();
+  std::vector<Entry> entries;
+  entries.reserve(part.size() / kEntryBytes);
+  for (size_t at = 0; at < part.size(); at += kEntryBytes) {
+    const char* const entry = part.data() + at;
+    entries.push_back({{get_le<uint64_t>(entry), get_le<uint64_t>(entry + 8)},
+                       static_cast<Side>(get_le<uint8_t>(entry + 16))});
+  }
+  std::sort(entries.begin(), entries.end());
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
+    if (i > 0 && entries[i - 1].hash == entry.hash) continue;
+    // Where a hash was listed, that stands first.
+    if (entry.side == Side::listed) {
+      ++report.listed_once;
+    } else {
+      ++report.extra;
+      if (report.examples.size() < kMaxExamples) report.examples.push_back(entry.hash);
+    }
+  }
+  return {};
 }
 
 }  // namespace gigafetch::store

@@ -1,9 +1,9 @@
 // SetDifference: which names are in one large set and not in another, with bounded memory.
 //
-// Both sets are given as 128-bit hashes, in any order, with repetitions. They are spilled to
-// temporary files, one for each range of hashes, and each range is then compared in memory: a hash
-// join with partitions on disk (DeWitt et al., "Implementation Techniques for Main Memory Database
-// Systems", SIGMOD 1984). verify uses it only when the two sets are known to differ.
+// Both sets are given as 128-bit hashes, in any order, with repetitions. They are divided over
+// temporary files (store/partitions.h), and each part is compared in memory: a hash join with
+// partitions on disk (DeWitt et al., "Implementation Techniques for Main Memory Database Systems",
+// SIGMOD 1984). verify uses it only when the two sets are known to differ.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
+#include "store/partitions.h"
 #include "store/set_hash.h"
 
 namespace gigafetch::store {
@@ -25,8 +25,8 @@ class SetDifference {
   };
   static constexpr size_t kMaxExamples = 1000;
 
-  // Makes temporary files (without names) in `folder_fd` for about `expected` hashes a side.
-  static Result<SetDifference> create(int folder_fd, uint64_t expected);
+  // Makes temporary files (without names) in `folder_fd`, which is borrowed.
+  static Result<SetDifference> create(int folder_fd);
 
   Result<void> add_listed(const Hash128& hash) { return add(hash, Side::listed); }
   Result<void> add_found(const Hash128& hash) { return add(hash, Side::found); }
@@ -36,15 +36,14 @@ class SetDifference {
 
  private:
   enum class Side : uint8_t { listed, found };
-  struct Partition {
-    UniqueFd fd;
-    std::string buffer;
-  };
-  explicit SetDifference(std::vector<Partition> partitions) : partitions_(std::move(partitions)) {}
-  Result<void> add(const Hash128& hash, Side side);
-  static Result<void> spill(Partition& partition);
+  struct Entry;
 
-  std::vector<Partition> partitions_;  // a power of two of them
+  explicit SetDifference(Partitions entries) : entries_(std::move(entries)) {}
+  Result<void> add(const Hash128& hash, Side side);
+  static Result<void> compare(std::string_view part, Report& report);
+
+  Partitions entries_;
+  std::string entry_;
 };
 
 }  // namespace gigafetch::store

@@ -166,15 +166,72 @@ def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, o
         assert len(found) <= 20, "only the files of that frame are lost"
 
 
+def damage_without_loss(shard):
+    """Makes a frame's head say that it has no checksum: then the one that it has stands between frames."""
+    flip(shard, shard.read_bytes().index(FRAME, 4) + 4)  # RFC 8878, section 3.1.1.1.1
+
+
+# What verify says of it: names that are lost, entries that nobody listed, damage alone, and damage besides.
+LOST, EXTRA = "listed names are not stored as they should be", "entries on disk are not listed"
+DAMAGE_ALONE = "every listed name is there, but not all of the shards can be read"
+DAMAGE_TOO = "not all of the shards can be read: the listed names that this has cost are among those"
+VERDICTS = {LOST, EXTRA, DAMAGE_ALONE, DAMAGE_TOO}
+NOT_AS_LISTED = "do not hold exactly what is listed"
+
+
+def says_only(done, *verdicts):
+    done.says(*verdicts)
+    wrong = [verdict for verdict in VERDICTS.difference(verdicts) if verdict in done.err]
+    assert not wrong, f"{wrong}: {done}"
+
+
 @CONTENT
 def test_damage_that_costs_no_file_is_no_success(content, origin, out):
-    """A frame whose head says that it has no checksum: then the one that it has stands between frames."""
     shard = copy(origin, out, "zstd")[0]
-    checksum_flag = shard.read_bytes().index(FRAME, 4) + 4  # RFC 8878, section 3.1.1.1.1
-    flip(shard, checksum_flag)
+    damage_without_loss(shard)
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
     done.says(shard.name, "byte", "every listed name is there")
+    says_only(done, DAMAGE_ALONE)
+    assert NOT_AS_LISTED not in done.err and "as it was stored" not in done.err
     assert findings(out) == {} and done.summary["stored"] == FILES
+
+
+@CONTENT
+def test_names_that_are_lost_without_damage_are_told_as_such(content, origin, out):
+    copy(origin, out, "zstd")[1].unlink()
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    says_only(done, LOST)
+    assert (NOT_AS_LISTED in done.err) == (not content)
+
+
+@CONTENT
+def test_names_that_are_lost_and_damage_besides_are_both_told(content, origin, out):
+    damaged, gone, *_ = copy(origin, out, "zstd")
+    lost = names_in(gone)
+    gone.unlink()
+    damage_without_loss(damaged)
+    done = verify(origin.url, out, "--workers", 2, *content, code=3).says(damaged.name, "byte", f"{len(lost)} listed")
+    says_only(done, LOST, DAMAGE_TOO)
+    assert findings(out) == dict.fromkeys(lost, "missing")
+
+
+@CONTENT
+def test_extra_members_and_damage_besides_are_both_told(content, origin, out):
+    damaged, longer, *_ = copy(origin, out, "zstd")
+    appended(longer, [("extra", b"x")])
+    damage_without_loss(damaged)
+    done = verify(origin.url, out, "--workers", 2, *content, code=3)
+    says_only(done, EXTRA, DAMAGE_ALONE)
+    assert (done.summary["extra"], done.summary["failed"], done.summary["stored"]) == (1, 0, FILES)
+
+
+@CONTENT
+def test_copies_that_stand_there_again_are_no_difference(content, origin, out):
+    first, second, *_ = copy(origin, out, "tar")
+    appended(second, members(first)[:3])
+    done = verify(origin.url, out, "--workers", 2, *content).says("3 files that also stand there again")
+    says_only(done)
+    assert done.summary["extra"] == 0 and findings(out) == {}
 
 
 @BOTH
