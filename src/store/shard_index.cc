@@ -76,6 +76,7 @@ std::string_view bytes_of(const std::vector<Pair>& pairs) {
 // Of a run that is in parts: its header up to the checksum, and what stands behind that.
 uint64_t checksum_of(std::string_view head, std::initializer_list<std::string_view> rest) {
   XXH3_state_t state;
+  XXH3_INITSTATE(&state);
   XXH3_64bits_reset_withSeed(&state, XXH3_64bits(head.data(), head.size()));
   for (const std::string_view part : rest)
     XXH3_64bits_update(&state, part.data(), part.size());

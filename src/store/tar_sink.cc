@@ -16,16 +16,14 @@ constexpr size_t kLotBytes = 2 * 1024 * 1024;
 constexpr size_t kSmallLotBytes = 256 * 1024;
 constexpr size_t kSmallLotFiles = 250;
 constexpr size_t kWorthCommitting = 64 * 1024;
-constexpr size_t kAllLotsBytes = 2 * 1024 * 1024;
-constexpr size_t kAllSyncedLotsBytes = 8 * 1024 * 1024;
+constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
 // The same for files that were streamed: each holds a shard until then.
 constexpr size_t kLotStreams = 4;
 // Files in pieces are gathered while all of them that are not whole have come to less than this.
 constexpr size_t kAllComing = 4 * 1024 * 1024;
 // Pieces of a streamed file become a frame when they have come to so much.
 constexpr size_t kStreamFrame = 64 * 1024;
-// Batches are done one after the other, for the most part: of two, one is at its end.
-constexpr size_t kSpareBuffers = 2;
+constexpr size_t kSpareBuffers = 4;
 
 std::string end_of_archive() {
   return std::string(kTarEndBytes, '\0');
@@ -181,11 +179,7 @@ StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body)
 // In a buffer that was used before, and most lately: its memory is the process's already, and near.
 void TarSink::begin(Lot& lot) {
   update_time();
-  if (spare_.empty()) {
-    // A lot is likely to be about as long as the last one; growing to that would leave holes.
-    lot.members.reserve(last_lot_bytes_ + last_lot_bytes_ / 8);
-    return;
-  }
+  if (spare_.empty()) return;
   lot.members = std::move(spare_.back());
   spare_.pop_back();
 }
@@ -217,9 +211,8 @@ StoreStatus TarSink::take_stream(Stream*& stream) {
 bool TarSink::wants_commit(const Lot& lot) const {
   const bool many = !compressor_ && !options_.sync_files && lot.members.size() >= kSmallLotBytes &&
                     lot.entries.size() >= kSmallLotFiles;
-  const size_t most = options_.sync_files ? kAllSyncedLotsBytes : kAllLotsBytes;
   const bool full = many || lot.members.size() >= kLotBytes ||
-                    (gathered_ >= most && lot.members.size() >= kWorthCommitting);
+                    (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
   return full || lot.streamed.size() >= kLotStreams;
 }
 
@@ -248,12 +241,10 @@ StoreStatus TarSink::append_to_main(Lot& lot) {
   const uint64_t begin = main_->size();
   if (StoreStatus status = main_->append(packed(lot.members)); !status.ok()) return status;
   main_->index().add(lot.entries, lot.members.size() / kTarBlock, begin, main_->size());
-  last_lot_bytes_ = lot.members.size();
-  gathered_ -= last_lot_bytes_;
+  gathered_ -= lot.members.size();
   lot.members.clear();
   lot.entries.clear();
-  std::string buffer = std::exchange(lot.members, {});
-  if (spare_.size() < kSpareBuffers) spare_.push_back(std::move(buffer));
+  if (spare_.size() < kSpareBuffers) spare_.push_back(std::exchange(lot.members, {}));
   bool full = is_full(*main_);
   std::unique_ptr<ShardFile> next;
   // While other lots wait for a shard there is one: a commit cannot be put off for want of a

@@ -93,7 +93,6 @@ class TarSink final : public Sink {
   TarHeaders headers_;
   std::time_t time_ = 0;            // in headers_
   size_t gathered_ = 0;             // bytes in all lots
-  size_t last_lot_bytes_ = 0;       // of the lot committed last
   size_t coming_ = 0;               // bytes of files that are gathered and not whole yet
   std::vector<std::string> spare_;  // buffers of lots that are committed
   std::string path_;                // of the last name mapped

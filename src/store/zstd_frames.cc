@@ -1,5 +1,6 @@
 #include "store/zstd_frames.h"
 
+#include <bit>
 #include <new>
 
 #include "base/byte_order.h"
@@ -24,8 +25,8 @@ std::string_view FrameCompressor::compress(std::string_view bytes) {
   if (capacity_ < bound) {
     capacity_ = 0;
     buffer_.reset();  // first: never both are there
-    buffer_ = std::make_unique_for_overwrite<char[]>(bound);
-    capacity_ = bound;
+    buffer_ = std::make_unique_for_overwrite<char[]>(std::bit_ceil(bound));
+    capacity_ = std::bit_ceil(bound);
   }
   const size_t size =
       ZSTD_compress2(context_.get(), buffer_.get(), capacity_, bytes.data(), bytes.size());
