@@ -251,6 +251,8 @@ Result<void> Lister::read_page() {
   if (state_ == State::idle && (!visits_.empty() || client_.wants_page())) begin_asking();
   Result<uint64_t> names = client_.on_page(page, *next);
   if (!names) return error(names.failure().code, "{}: {}", name, names.failure().text);
+  page_.clear();
+  if (body_.empty()) body_.swap(page_);  // one page's memory is enough
   empty_pages_ = *names == 0 ? empty_pages_ + 1 : 0;
   if (empty_pages_ >= kMaxEmptyPages) {
     return error(ErrorCode::origin, "{}: {} pages in a row were empty", name, kMaxEmptyPages);

@@ -24,13 +24,17 @@ void WorkerLink::send_empty(wire::MessageType type) {
 }
 
 void WorkerLink::queue(const wire::BatchView& batch) {
+  if (out_.empty()) out_.swap(spare_);
   wire::append(out_, batch);
   if (out_.size() >= kWriteBytes) flush();
 }
 
 void WorkerLink::flush() {
-  if (!out_.empty()) stream_.write(out_);
+  if (out_.empty()) return;
+  stream_.write(out_);
   out_.clear();
+  if (out_.capacity() > spare_.capacity()) out_.swap(spare_);
+  out_.shrink_to_fit();
 }
 
 void WorkerLink::refuse(const std::string& why) {

@@ -29,8 +29,15 @@ class WorkerLink final : private net::Stream::Handler {
     virtual void on_link_ended(WorkerLink& link, const std::string& why) = 0;
   };
 
-  WorkerLink(net::Loop& loop, Client& client, HolderId holder)
-      : loop_(loop), client_(client), holder_(holder), stream_(loop, *this), heard_(loop.now()) {}
+  // Everything given must outlive the link. `spare` is memory for what is to be written, of all
+  // links together: few of them gather something at a time.
+  WorkerLink(net::Loop& loop, Client& client, HolderId holder, std::string& spare)
+      : loop_(loop),
+        client_(client),
+        holder_(holder),
+        stream_(loop, *this),
+        heard_(loop.now()),
+        spare_(spare) {}
 
   // For UnixListener::accept.
   net::Stream& stream() { return stream_; }
@@ -73,6 +80,7 @@ class WorkerLink final : private net::Stream::Handler {
   TimePoint heard_;
   wire::FrameReader reader_;
   std::string out_;  // to be written
+  std::string& spare_;
   wire::Hello hello_;
   bool greeted_ = false;
 };

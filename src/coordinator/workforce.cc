@@ -38,8 +38,8 @@ Result<void> Workforce::open(UniqueFd listen_fd) {
 }
 
 void Workforce::accept() {
-  auto link =
-      std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this), next_holder_++);
+  auto link = std::make_unique<WorkerLink>(loop_, static_cast<WorkerLink::Client&>(*this),
+                                           next_holder_++, spare_);
   if (listener_.accept(link->stream())) links_.push_back(std::move(link));
 }
 

@@ -79,6 +79,7 @@ class Workforce final : private WorkerLink::Client {
   bool stopped_ = false;
   HolderId next_holder_ = 1;
   net::UnixListener listener_;
+  std::string spare_;  // of the links
   std::vector<std::unique_ptr<WorkerLink>> links_;
   std::vector<WorkerLink*> at_work_;  // those that have said hello and have not ended
   std::unordered_map<HolderId, wire::WorkerCounters> counters_;

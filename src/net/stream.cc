@@ -12,6 +12,13 @@ Error uv_failure(int status, std::string_view what) {
   return error(code_of_errno(-status), "{}: {}", what, uv_strerror(status));
 }
 
+// What a peer that was slow for once has made wait, of each stream, would stay with it for good.
+void release_if_large(std::string& written) {
+  constexpr size_t kKept = 16 * 1024;
+  written.clear();
+  if (written.capacity() > kKept) written.shrink_to_fit();
+}
+
 }  // namespace
 
 Stream::Handle* Stream::make_handle() {
@@ -141,6 +148,7 @@ void Stream::on_written(uv_write_t* request, int status) {
   Stream* stream = static_cast<Handle*>(request->data)->owner;
   if (stream == nullptr) return;
   stream->in_flight_bytes_ = 0;
+  release_if_large(stream->handle_->in_flight);
   if (status != 0) {
     stream->backlog_.clear();
     stream->write_error_ = status;

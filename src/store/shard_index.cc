@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
 
 #include "base/byte_order.h"
 #include "base/io.h"
@@ -18,27 +21,43 @@ constexpr uint32_t kMagic = 0x49534647;  // "GFSI"
 constexpr size_t kHeaderBytes = 40;
 constexpr size_t kChecksumAt = 32;
 constexpr size_t kPairBytes = 2 * sizeof(uint32_t);
-// Two MiB of entries. A shard of a gigabyte has some eighty runs of small files.
-constexpr size_t kRunEntries = size_t{1} << 18;
+// Half a MiB of entries. A shard of a gigabyte has some sixteen runs of files of 100 bytes, or two
+// hundred when it is compressed.
+constexpr size_t kRunEntries = size_t{1} << 16;
+// Earlier programs wrote longer ones, which are read all the same.
+constexpr size_t kLongestRunEntries = size_t{1} << 18;
+// How far from where evenly spread hashes would have it an entry is, at most times.
+constexpr size_t kNear = 256;
 
-// By hash, keeping the order of equal ones: a radix sort, several times as fast as a comparing one.
-void sort_by_hash(std::vector<IndexEntry>& entries) {
-  constexpr unsigned kBits = 11;
+bool is_before(const IndexEntry& a, const IndexEntry& b) {
+  return a.hash != b.hash ? a.hash < b.hash : a.block < b.block;
+}
+
+// By hash, and where that is equal in the order of their places, without further memory: each goes
+// to the bucket of its first bits, in a circle of swaps, and there are few in a bucket. Names that
+// were chosen to have one hash make it slower, not quadratic.
+void sort_in_place(std::span<IndexEntry> entries) {
+  constexpr unsigned kBits = 12;
   constexpr size_t kBuckets = size_t{1} << kBits;
-  std::vector<IndexEntry> other(entries.size());
-  for (unsigned shift = 0; shift < 32; shift += kBits) {
-    std::array<uint32_t, kBuckets> begins{};
-    const auto bucket = [shift](const IndexEntry& entry) {
-      return entry.hash >> shift & (kBuckets - 1);
-    };
-    for (const IndexEntry& entry : entries)
-      ++begins[bucket(entry)];
-    uint32_t next = 0;
-    for (uint32_t& begin : begins)
-      next += std::exchange(begin, next);
-    for (const IndexEntry& entry : entries)
-      other[begins[bucket(entry)]++] = entry;
-    entries.swap(other);
+  const auto bucket = [](const IndexEntry& entry) { return entry.hash >> (32 - kBits); };
+  std::array<uint32_t, kBuckets> next{}, ends{};
+  for (const IndexEntry& entry : entries)
+    ++ends[bucket(entry)];
+  uint32_t end = 0;
+  for (size_t i = 0; i < kBuckets; ++i) {
+    next[i] = end;
+    end = ends[i] += end;
+  }
+  uint32_t begin = 0;
+  for (size_t i = 0; i < kBuckets; ++i) {
+    for (; next[i] < ends[i]; ++next[i]) {
+      IndexEntry entry = entries[next[i]];
+      while (bucket(entry) != i)
+        std::swap(entry, entries[next[bucket(entry)]++]);
+      entries[next[i]] = entry;
+    }
+    std::sort(entries.begin() + begin, entries.begin() + ends[i], is_before);
+    begin = ends[i];
   }
 }
 
@@ -47,9 +66,21 @@ void put_pair(std::string& out, uint32_t first, uint32_t second) {
   put_le<uint32_t>(out, second);
 }
 
-uint64_t checksum_of(std::string_view run) {
-  const std::string_view head = run.substr(0, kChecksumAt), rest = run.substr(kHeaderBytes);
-  return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(head.data(), head.size()));
+// `pairs` as they are in the file. (See base/byte_order.h.)
+template <typename Pair>
+std::string_view bytes_of(const std::vector<Pair>& pairs) {
+  static_assert(sizeof(Pair) == kPairBytes && std::is_trivially_copyable_v<Pair>);
+  return {reinterpret_cast<const char*>(pairs.data()), pairs.size() * sizeof(Pair)};
+}
+
+// Of a run that is in parts: its header up to the checksum, and what stands behind that.
+uint64_t checksum_of(std::string_view head, std::initializer_list<std::string_view> rest) {
+  XXH3_state_t state;
+  XXH3_INITSTATE(&state);
+  XXH3_64bits_reset_withSeed(&state, XXH3_64bits(head.data(), head.size()));
+  for (const std::string_view part : rest)
+    XXH3_64bits_update(&state, part.data(), part.size());
+  return XXH3_64bits_digest(&state);
 }
 
 }  // namespace
@@ -80,31 +111,26 @@ void IndexWriter::add(std::span<const IndexEntry> members, uint64_t blocks, uint
 
 void IndexWriter::flush() {
   if (!fd_ || entries_.empty()) return;
-  sort_by_hash(entries_);
-  std::string run;
-  run.reserve(kHeaderBytes + (entries_.size() + frames_.size()) * kPairBytes);
-  put_pair(run, kMagic, static_cast<uint32_t>(entries_.size()));
-  put_pair(run, static_cast<uint32_t>(frames_.size()), 0);
-  put_le<uint64_t>(run, begin_);
-  put_le<uint64_t>(run, end_);
-  put_le<uint64_t>(run, 0);
-  for (const IndexEntry& entry : entries_)
-    put_pair(run, entry.hash, entry.block);
-  for (const Frame& frame : frames_)
-    put_pair(run, frame.block, frame.offset);
-  std::string checksum;
-  put_le<uint64_t>(checksum, checksum_of(run));
-  run.replace(kChecksumAt, checksum.size(), checksum);
-  if (write_all(fd_.get(), run) != 0) {
+  sort_in_place(entries_);
+  std::string head;
+  put_pair(head, kMagic, static_cast<uint32_t>(entries_.size()));
+  put_pair(head, static_cast<uint32_t>(frames_.size()), 0);
+  put_le<uint64_t>(head, begin_);
+  put_le<uint64_t>(head, end_);
+  const std::string_view entries = bytes_of(entries_), frames = bytes_of(frames_);
+  put_le<uint64_t>(head, checksum_of(head, {entries, frames}));
+  for (const std::string_view part : {std::string_view(head), entries, frames}) {
+    if (write_all(fd_.get(), part) == 0) continue;
     log_warning("the index of a shard cannot be written: 'cat' will have to read the shard");
     fd_.reset();
+    break;
   }
   entries_.clear();
   frames_.clear();
 }
 
 // Each frame has a member or more.
-const size_t IndexRun::kMaxBytes = kHeaderBytes + 2 * kRunEntries * kPairBytes;
+const size_t IndexRun::kMaxBytes = kHeaderBytes + 2 * kLongestRunEntries * kPairBytes;
 
 std::optional<IndexRun> IndexRun::take(std::string_view& bytes) {
   if (bytes.size() < kHeaderBytes || get_le<uint32_t>(bytes.data()) != kMagic) return std::nullopt;
@@ -123,7 +149,8 @@ std::optional<IndexRun> IndexRun::take(std::string_view& bytes) {
 }
 
 bool IndexRun::intact() const {
-  return get_le<uint64_t>(run_.data() + kChecksumAt) == checksum_of(run_);
+  return get_le<uint64_t>(run_.data() + kChecksumAt) ==
+         checksum_of(run_.substr(0, kChecksumAt), {run_.substr(kHeaderBytes)});
 }
 
 IndexEntry IndexRun::entry(size_t at) const {
@@ -131,19 +158,31 @@ IndexEntry IndexRun::entry(size_t at) const {
   return {get_le<uint32_t>(pair), get_le<uint32_t>(pair + 4)};
 }
 
-std::vector<MemberPlace> IndexRun::find(uint32_t hash) const {
-  size_t low = 0, high = entries_.size() / kPairBytes;
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-    if (entry(middle).hash < hash) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+// The first entry of this hash, or of a higher one. Hashes are spread evenly: it is looked for
+// where it is to be expected, and from there in steps that double, so that few pages are read.
+size_t IndexRun::first_of(uint32_t hash) const {
+  const size_t count = entries_.size() / kPairBytes;
+  if (count == 0) return 0;
+  size_t low = 0, high = count;  // those before `low` are lower, those from `high` on are not
+  const auto lies_behind = [&](size_t at) {
+    const bool behind = entry(at).hash < hash;
+    (behind ? low : high) = behind ? at + 1 : at;
+    return behind;
+  };
+  const bool up = lies_behind(static_cast<size_t>(uint64_t{hash} * count >> 32));
+  for (size_t step = kNear; high - low > step; step *= 2) {
+    if (lies_behind(up ? low + step : high - step) != up) break;
   }
+  while (low < high)
+    lies_behind(low + (high - low) / 2);
+  return low;
+}
+
+std::vector<MemberPlace> IndexRun::find(uint32_t hash) const {
   std::vector<MemberPlace> places;
-  for (; low < entries_.size() / kPairBytes && entry(low).hash == hash; ++low)
-    places.push_back(place_of(entry(low).block));
+  const size_t count = entries_.size() / kPairBytes;
+  for (size_t at = first_of(hash); at < count && entry(at).hash == hash; ++at)
+    places.push_back(place_of(entry(at).block));
   return places;
 }
 

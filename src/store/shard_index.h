@@ -1,7 +1,8 @@
 // The index beside a shard: where in it a name's member stands. Built as the shard is written; an
 // aid, not a record: what it does not cover, or no longer rightly, is looked for in the shard.
 //
-// A file of runs, each sorted, so that a name is found with one search a run:
+// A file of runs, each sorted, so that a name is found with one search a run, which reads a page of
+// it or two:
 //
 //     magic u32 | entries u32 | frames u32 | zero u32 | begin u64 | end u64 | checksum u64
 //     entries times: hash u32, block u32       ascending
@@ -12,6 +13,8 @@
 // compression. A frame begins at `block` and stands in the shard at `begin` + `offset`; a shard
 // that is not compressed has none. The checksum is XXH3-64 of all else in the run. Integers are
 // little-endian.
+//
+// A run is short, for it is held in memory until it is written, by each worker.
 //
 // Rejected: a hash table over the whole shard (does not grow as it is written; a gigabyte of 20
 // million names would have to be held until then); sorted runs merged into larger ones (writes
@@ -106,6 +109,7 @@ class IndexRun {
 
  private:
   IndexEntry entry(size_t at) const;
+  size_t first_of(uint32_t hash) const;
   MemberPlace place_of(uint32_t block) const;
 
   std::string_view run_;  // whole

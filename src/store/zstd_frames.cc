@@ -1,5 +1,6 @@
 #include "store/zstd_frames.h"
 
+#include <bit>
 #include <new>
 
 #include "base/byte_order.h"
@@ -21,12 +22,17 @@ FrameCompressor::FrameCompressor(int level) : context_(ZSTD_createCCtx()) {
 
 std::string_view FrameCompressor::compress(std::string_view bytes) {
   const size_t bound = ZSTD_compressBound(bytes.size());
-  if (buffer_.size() < bound) buffer_.resize(bound);
+  if (capacity_ < bound) {
+    capacity_ = 0;
+    buffer_.reset();  // first: never both are there
+    buffer_ = std::make_unique_for_overwrite<char[]>(std::bit_ceil(bound));
+    capacity_ = std::bit_ceil(bound);
+  }
   const size_t size =
-      ZSTD_compress2(context_.get(), buffer_.data(), buffer_.size(), bytes.data(), bytes.size());
+      ZSTD_compress2(context_.get(), buffer_.get(), capacity_, bytes.data(), bytes.size());
   // With room for the bound, only memory can be short.
   if (ZSTD_isError(size)) throw std::bad_alloc();
-  return {buffer_.data(), size};
+  return {buffer_.get(), size};
 }
 
 std::string stored_frame(std::string_view bytes) {

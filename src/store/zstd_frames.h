@@ -4,10 +4,10 @@
 
 #include <zstd.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace gigafetch::store {
 
@@ -24,7 +24,9 @@ class FrameCompressor {
     void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
   };
   std::unique_ptr<ZSTD_CCtx, Free> context_;
-  std::vector<char> buffer_;
+  // Never filled: pages of it that no frame has reached take no memory.
+  std::unique_ptr<char[]> buffer_;
+  size_t capacity_ = 0;
 };
 
 // `bytes` (256 to 65,791 of them) as a frame that does not compress them: as long for all bytes of

@@ -197,6 +197,17 @@ def test_a_name_that_is_also_a_folder_is_no_conflict_in_an_archive(sink, out):
     check_packed(out, files)
 
 
+def test_memory_does_not_grow_with_the_number_of_files(out, tmp_path):
+    """From where all buffers are full. One byte kept for each file would pass; what an index has of it, 8, would not."""
+    peaks = []
+    for count, folder in ((70_000, tmp_path / "few"), (600_000, out)):
+        with Origin("--files", count, "--page-size", 5000) as origin:
+            summary = fetch(origin.url, folder, "--sink", "tar", "--zstd", 1, "--workers", 1, "--pipeline", 16).summary
+        assert summary["stored"] == count
+        peaks.append(summary["peak_rss_bytes"])
+    assert peaks[1] - peaks[0] < 3 * MIB, peaks
+
+
 @BOTH
 def test_shards_are_rolled_at_their_size(sink, out):
     files = catalogue.files(2000)

@@ -84,7 +84,7 @@ std::string outcome(uint64_t lease) {
 }
 
 struct Scene {
-  Scene() : link(loop, client, 9) {
+  Scene() : link(loop, client, 9, spare) {
     auto [ours, theirs] = socket_pair();
     CHECK(link.stream().adopt_unix(std::move(ours)));
     worker = std::make_unique<RawSocket>(loop, std::move(theirs));
@@ -98,6 +98,7 @@ struct Scene {
 
   net::Loop loop;
   Client client;
+  std::string spare;
   WorkerLink link;
   std::unique_ptr<RawSocket> worker;
 };
@@ -270,6 +271,36 @@ TEST_CASE("queued batches go out with the flush or the message behind them, in o
   scene.link.send_empty(MessageType::drain);
   CHECK(arrives(frame_of(first) + frame_of(second) + frame_of(first) + frame_of(pace) +
                 frame_of(second) + empty_frame_of(MessageType::drain)));
+}
+
+TEST_CASE("links gather in memory of their own, and leave the larger one for the next") {
+  Scene scene;
+  WorkerLink other(scene.loop, scene.client, 10, scene.spare);
+  auto [ours, theirs] = socket_pair();
+  REQUIRE(other.stream().adopt_unix(std::move(ours)));
+  RawSocket other_worker(scene.loop, std::move(theirs));
+  NameList names;
+  for (int i = 0; i < 1'000; ++i)
+    names.append("some/file/name/" + std::to_string(i));
+  const wire::BatchView large{1, names.count(), false, {names.count()}, names.bytes()};
+  const wire::BatchView small{2, 1, false, {1}, std::string_view("\1\0a", 3)};
+  for (int round = 0; round < 2; ++round) {
+    scene.link.queue(large);
+    CHECK(scene.spare.capacity() < names.bytes().size());
+    other.queue(small);
+    scene.link.queue(small);
+    other.flush();
+    scene.link.flush();
+    CHECK(scene.spare.empty());
+    CHECK(scene.spare.capacity() > names.bytes().size());
+  }
+  const std::string to_one = frame_of(large) + frame_of(small), to_other = frame_of(small);
+  REQUIRE(run_until(scene.loop, [&] {
+    return scene.worker->received.size() >= 2 * to_one.size() &&
+           other_worker.received.size() >= 2 * to_other.size();
+  }));
+  CHECK((scene.worker->received == to_one + to_one));
+  CHECK((other_worker.received == to_other + to_other));
 }
 
 TEST_CASE("what is queued does not gather without end") {

@@ -1,6 +1,7 @@
 #include "net/stream.h"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -144,6 +145,24 @@ TEST_CASE_TEMPLATE("a write that does not fit is kept and goes out whole, in ord
   CHECK(pair.stream.backlog() == 0);
   run_what_is_there(loop);
   CHECK(pair.owner.drained == 1);
+}
+
+TEST_CASE("what a slow peer has made wait leaves no memory behind") {
+  Loop loop;
+  UnixPair pair(loop);
+  const auto in_use = [] {
+    const struct mallinfo2 all = ::mallinfo2();
+    return all.uordblks + all.hblkhd;
+  };
+  const size_t before = in_use();
+  pair.peer->set_reading(false);
+  for (int i = 0; i < 2; ++i)
+    pair.stream.write(pattern(kMuch));
+  pair.peer->set_reading(true);
+  REQUIRE(run_until(loop, [&] { return pair.owner.drained > 0; }));
+  REQUIRE(run_until(loop, [&] { return pair.peer->received.size() >= 2 * kMuch; }));
+  std::string().swap(pair.peer->received);
+  CHECK(in_use() < before + kMuch / 4);
 }
 
 TEST_CASE("a write that goes out at once leaves no backlog and no word") {

@@ -152,8 +152,8 @@ TEST_CASE("what comes after a flush is another run") {
   CHECK(places(runs[1], 1) == Places{{8192, 0}});
 }
 
-TEST_CASE("a run that has 2^18 entries, or reaches beyond 4 GiB, is followed by another") {
-  constexpr uint32_t kEntries = 1 << 18;
+TEST_CASE("a run that has 2^16 entries, or reaches beyond 4 GiB, is followed by another") {
+  constexpr uint32_t kEntries = 1 << 16;
   Index index;
   Entries entries(kEntries / 2);
   for (uint32_t i = 0; i < entries.size(); ++i)
@@ -178,6 +178,59 @@ TEST_CASE("a run that has 2^18 entries, or reaches beyond 4 GiB, is followed by 
     const uint64_t at = i * kTarBlock;
     CHECK(places(runs[0], entries[i].hash) == Places{{at, 0}, {bytes_each + at, 0}});
     CHECK(places(runs[1], entries[i].hash) == Places{{2 * bytes_each + at, 0}});
+  }
+}
+
+TEST_CASE("a run as long as earlier programs wrote them is read") {
+  constexpr uint32_t kEntries = 1 << 18;
+  Index index;
+  Entries entries(kEntries);
+  for (uint32_t i = 0; i < kEntries; ++i)
+    entries[i] = {i * 0x9E3779B9u, i};
+  index.writer.add(entries, kEntries, 4096, 4096 + uint64_t{kEntries} * kTarBlock);
+  const std::string bytes = index.bytes();
+  const std::vector<IndexRun> runs = runs_of(bytes);
+  REQUIRE(runs.size() == 1);
+  CHECK(runs[0].intact());
+  for (uint32_t i = 0; i < kEntries; i += 997)
+    CHECK(places(runs[0], entries[i].hash) == Places{{4096 + uint64_t{i} * kTarBlock, 0}});
+  CHECK(runs[0].members().size() == kEntries);
+  // With as many frames as there can be.
+  CHECK(IndexRun::kMaxBytes == kHeaderBytes + 2 * kEntries * kPairBytes);
+}
+
+TEST_CASE("hashes that are not spread evenly are sorted and found all the same") {
+  constexpr uint32_t kEntries = 50'000;
+  using Spread = uint32_t (*)(uint64_t);
+  const std::vector<Spread> spreads = {
+      [](uint64_t) { return 7u; },
+      [](uint64_t) { return UINT32_MAX; },
+      [](uint64_t random) { return static_cast<uint32_t>(random % 1000); },
+      [](uint64_t random) { return UINT32_MAX - static_cast<uint32_t>(random % 1000); },
+      [](uint64_t random) { return static_cast<uint32_t>(random % 2 == 0 ? 0 : random >> 33); },
+      [](uint64_t random) { return 1u << random % 32; },
+      [](uint64_t random) { return static_cast<uint32_t>(random); }};
+  for (size_t spread = 0; spread < spreads.size(); ++spread) {
+    CAPTURE(spread);
+    Random random(spread);
+    Index index;
+    Entries entries;
+    std::map<uint32_t, Places> model;
+    for (uint32_t block = 0; block < kEntries; ++block) {
+      entries.push_back({spreads[spread](random.next()), block});
+      model[entries.back().hash].emplace_back(uint64_t{block} * kTarBlock, 0);
+    }
+    index.writer.add(entries, kEntries, 0, kEntries * kTarBlock);
+    const std::string bytes = index.bytes();
+    const IndexRun run = runs_of(bytes).at(0);
+    for (uint32_t i = 0; i < kEntries; i += 97) {
+      const uint32_t hash = entries[i].hash;
+      CHECK(places(run, hash) == model[hash]);
+      for (const uint32_t other : {hash - 1, hash + 1, static_cast<uint32_t>(random.next())}) {
+        if (!model.contains(other)) CHECK(run.find(other).empty());
+      }
+      if (model.size() == 1) break;
+    }
   }
 }
 
