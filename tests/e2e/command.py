@@ -97,7 +97,8 @@ class Running:
 
     def __init__(self, *args, prefix=(), **popen):
         self.args = args
-        self.process = subprocess.Popen([*prefix, BINARY, *map(str, args)], stdin=subprocess.DEVNULL,
+        # Without a buffer, for in one would be lost to ended() what came with a line that was waited for.
+        self.process = subprocess.Popen([*prefix, BINARY, *map(str, args)], stdin=subprocess.DEVNULL, bufsize=0,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
         self.pid = self.process.pid
         self._watchdog = threading.Timer(PATIENCE, self.process.kill)
