@@ -73,8 +73,9 @@ def test_after_a_killed_coordinator_all_are_forked_again_and_every_file_arrives(
 
 
 def test_coordinators_killed_again_and_again_do_not_matter_as_long_as_files_arrive(out):
-    with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
-        server.lag = 0.1  # half a minute's work, if it did not end before
+    files = catalogue.files(2 * FILES)
+    with RawServer(files, pages_of(list(files), 200)) as server:
+        server.lag = 0.1  # a minute's work, if it did not end before
         with Running("fetch", "--json", "--progress", "json", "--workers", WORKERS, "--connections", 2, "--batch", 20,
                      server.url, out) as run:
             recorded = 0
@@ -82,7 +83,7 @@ def test_coordinators_killed_again_and_again_do_not_matter_as_long_as_files_arri
                 recorded = recorded_more(run, recorded)
                 killed(run)
             server.lag = 0.0
-            is_whole(run.ended(code=0), out)
+            is_whole(run.ended(code=0), out, files)
 
 
 def test_a_worker_that_dies_with_the_coordinator_changes_nothing(slow_origin, out):
