@@ -109,7 +109,8 @@ class PackedFiles final : public StoredBodies {
   Layout layout_;
   std::vector<Shard> shards_;
   const MemberTable* table_ = nullptr;
-  std::vector<std::shared_ptr<const Lot>> lots_;  // the one used last comes last
+  std::vector<std::shared_ptr<Lot>> lots_;  // the one used last comes last
+  std::string spare_;                       // the memory of one that is not kept any more
   std::function<void()> on_look_;
   uint64_t looks_ = 0;
   size_t gap_members_ = 0;                // in all gaps
