@@ -8,7 +8,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch, run, verify
+from command import ONCE, QUIET, Running, dead_letters, fetch, run, verify
 from processes import wait_until
 from raw_server import RawServer, answer, page, pages_of
 from shards import END, indexes, members, shards, tool, unpacked
@@ -328,7 +328,7 @@ def test_names_that_the_origin_has_gained_and_lost_are_told_apart(content, with_
     for index in indexes(out) if not with_index else []:
         index.unlink()
     with RawServer(now, pages_of(list(now), 5000), port=server.port) as server:
-        done = verify(server.url, out, "--workers", 2, "--pipeline", 16, *content, code=3)
+        done = verify(server.url, out, "--workers", 2, "--pipeline", 16, *content, *ONCE, code=3)
     done.says("5 entries on disk are not listed", "7 listed names", *(f"on disk: '{name}'" for name in list(before)[:5]))
     summary = done.summary
     assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (20_002, 19_995, 7, 5)

@@ -5,7 +5,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch
+from command import ONCE, QUIET, Running, dead_letters, fetch
 from nginx import free_port
 from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen, scaled
 from processes import wait_until
@@ -46,7 +46,7 @@ def test_rate_is_a_cap_over_all_workers(rate, out):
     """As the origin, which knows no mercy beyond a twentieth of a second, sees it."""
     files = rate * 2
     with Origin("--files", files, "--count") as origin:
-        summary = fetch(origin.url, out, "--workers", 4, "--layout", "fanout", "--rate", rate).summary
+        summary = fetch(origin.url, out, "--workers", 4, "--layout", "fanout", "--rate", rate, *ONCE).summary
         seen = requests_seen(origin)
     check_whole(out, files_of(files))
     assert seen["requests"] == files

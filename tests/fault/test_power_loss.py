@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalogue import Origin
-from command import QUIET, Running, fetch, verify
+from command import ONCE, QUIET, Running, fetch, verify
 from oracle import SINKS, check_whole, files_of, requests_seen, scaled, wait_for_answers
 from processes import children, is_stopped, wait_until
 
@@ -210,7 +210,7 @@ def test_a_finished_job_survives_a_power_loss_whole(durability, sink, out, tmp_p
     trace = tmp_path / "trace"
     args = [*ARGS, *SINKS[sink]]
     with Origin("--files", 2000, "--page-size", 500, "--count") as origin:
-        fetch(origin.url, out, *args, "--durability", durability, env=watched(str(uuid.uuid4()), trace))
+        fetch(origin.url, out, *args, "--durability", durability, *ONCE, env=watched(str(uuid.uuid4()), trace))
         if sink != "files":
             assert lose_power_of_shards(out, trace, False) == 0
         size, durable = DurableLedger(out / ".gigafetch").damage(trace)

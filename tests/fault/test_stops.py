@@ -6,7 +6,7 @@ import time
 import pytest
 
 from catalogue import Origin
-from command import QUIET, Running, fetch
+from command import ONCE, QUIET, Running, fetch
 from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, requests_seen, scaled, wait_for_answers
 from processes import children, comm
 
@@ -51,7 +51,7 @@ def test_after_a_clean_stop_nothing_is_fetched_again(sink, out):
     """Row 4."""
     files = count_for(sink)
     with slow_origin(files) as origin:
-        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *SINKS[sink]]
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *ONCE, *SINKS[sink]]
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             answered = requests_seen(origin)["answered"]
             with Running("fetch", *QUIET, *args, origin.url, out) as run:
