@@ -142,7 +142,7 @@ def test_a_stopped_worker_is_killed_and_replaced(slow_origin, out):
         stored_some(out)
         victim = at_work(run.pid, WORKERS)["gigafetch:w01"]
         os.kill(victim, signal.SIGSTOP)
-        done = run.ended(code=0, seconds=60).says("worker 1")
+        done = run.ended(code=0).says("worker 1")
         assert not is_alive(victim)
     is_whole(done, out)
 
