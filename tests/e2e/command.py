@@ -9,7 +9,7 @@ from pathlib import Path
 BINARY = os.environ["GIGAFETCH"]
 PATIENCE = 300  # seconds that any run may take, on any machine
 QUIET = ["--json", "--progress", "none"]
-# For who counts requests: with a try left, an answer that is a second late is asked for elsewhere.
+# For who counts requests, or connections: with a try left, an answer that is a second late is asked for elsewhere.
 ONCE = ["--retries", 0]
 
 SUMMARY_TYPES = {

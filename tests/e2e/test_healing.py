@@ -9,7 +9,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch
+from command import ONCE, QUIET, Running, dead_letters, fetch
 from layouts import stored_files
 from processes import at_work, comm, children, is_alive, wait_until
 from raw_server import HANG, RawServer, answer, pages_of
@@ -151,7 +151,7 @@ def test_a_coordinator_that_dies_while_draining_ends_the_run_as_interrupted(out)
     with RawServer({f"file{i}": b"x" for i in range(50)}) as server:
         for i in range(1, 50):
             server.on_file(f"file{i}", HANG)
-        with started(server.url, out, "--log-level", "info") as run:
+        with started(server.url, out, "--log-level", "info", *ONCE) as run:
             stored_some(out)
             people = at_work(run.pid, WORKERS)
             run.signal(signal.SIGTERM)

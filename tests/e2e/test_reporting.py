@@ -224,7 +224,7 @@ def test_each_worker_keeps_to_its_connections(out):
     with RawServer({f"file{i}": b"x" for i in range(300)}) as server:
         for i in range(0, 300, 3):
             server.on_file(f"file{i}", HANG)
-        with Running("fetch", "--workers", 3, "--connections", 5, "--batch", 20, server.url, out) as fetching:
+        with Running("fetch", "--workers", 3, "--connections", 5, "--batch", 20, *ONCE, server.url, out) as fetching:
             wait_until(lambda: server.connections == 16 and server.gets() >= 15, "all connections open")
             wait_until(lambda: sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in children(fetching.pid)), "descriptors")
             assert server.connections == 16

@@ -10,7 +10,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch, run, verify
+from command import ONCE, QUIET, Running, dead_letters, fetch, run, verify
 from layouts import stored_files
 from processes import at_work, children, is_alive, wait_until
 from raw_server import HANG, RawServer, answer, pages_of
@@ -91,7 +91,7 @@ def test_a_second_signal_stops_at_once(first, second, out):
     with RawServer({f"file{i}": b"x" for i in range(50)}) as server:
         for i in range(1, 50):
             server.on_file(f"file{i}", HANG)
-        with started(server.url, out, "--log-level", "info") as run:
+        with started(server.url, out, "--log-level", "info", *ONCE) as run:
             run.signal(first)
             run.says("settling")
             stop(run, second).says("stopped at once", "second request", "same command again")
