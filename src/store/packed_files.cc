@@ -150,7 +150,7 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
     const auto free = std::find_if(lots_.begin(), lots_.end(),
                                    [](const auto& lot) { return lot.use_count() == 1; });
     if (free == lots_.end()) return nullptr;
-    // Megabytes that are freed and taken again in other sizes would leave holes.
+    // Memory taken anew for each, in the sizes that they happen to have, would tear the heap.
     bytes = std::move((*free)->bytes);
     lots_.erase(free);
   }
@@ -158,6 +158,7 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
   Result<ShardReader> reader =
       ShardReader::open(output_fd_, shard.name, frame.at.offset, shard.end);
   if (!reader) return nullptr;
+  bytes.reserve(kMaxLotBytes);
   Result<bool> whole = reader->read_frame(bytes, kMaxLotBytes);
   if (!whole || !*whole) return nullptr;
   lots_.push_back(std::make_shared<Lot>(Lot{frame, std::move(bytes)}));

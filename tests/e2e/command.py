@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 BINARY = os.environ["GIGAFETCH"]
-PATIENCE = 100  # seconds that any run may take
+PATIENCE = 300  # seconds that any run may take, on any machine
 QUIET = ["--json", "--progress", "none"]
+# For who counts requests, or connections: with a try left, an answer that is a second late is asked for elsewhere.
+ONCE = ["--retries", 0]
 
 SUMMARY_TYPES = {
     "listed": int, "stored": int, "failed": int, "rejected": int, "duplicates": int, "filtered": int,
@@ -97,7 +99,8 @@ class Running:
 
     def __init__(self, *args, prefix=(), **popen):
         self.args = args
-        self.process = subprocess.Popen([*prefix, BINARY, *map(str, args)], stdin=subprocess.DEVNULL,
+        # Without a buffer, for in one would be lost to ended() what came with a line that was waited for.
+        self.process = subprocess.Popen([*prefix, BINARY, *map(str, args)], stdin=subprocess.DEVNULL, bufsize=0,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
         self.pid = self.process.pid
         self._watchdog = threading.Timer(PATIENCE, self.process.kill)

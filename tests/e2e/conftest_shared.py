@@ -16,7 +16,9 @@ ROOM = 2 << 30
 
 def pytest_configure(config):
     os.environ.__setitem__(*MARK.split("=", 1))
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what is tested would rightly ignore it
+    # Started by nohup, or in a script's background, what is tested would rightly ignore them.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     memory = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
     if config.option.basetemp is None and memory and memory.f_bavail * memory.f_frsize > ROOM:
         config.option.basetemp = tempfile.mkdtemp(prefix="gigafetch-e2e-", dir="/dev/shm")

@@ -5,7 +5,7 @@ import struct
 import time
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what, seconds=60):
     """Polls `condition` until it gives something true, and returns that."""
     deadline = time.monotonic() + seconds
     while True:

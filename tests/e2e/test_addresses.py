@@ -7,7 +7,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, fetch, run, verify
+from command import ONCE, QUIET, Running, fetch, run, verify
 from layouts import stored_files
 from nginx import free_port
 from processes import wait_until
@@ -54,7 +54,7 @@ def test_addresses_that_refuse_are_passed_over(dead, dead_first, out, tmp_path):
     hosts = with_hosts(tmp_path, *(f"{address} many.test" for address in addresses))
     with Origin("--files", FILES) as origin:
         url = f"http://many.test:{origin.port}"
-        summary = fetch(url, out, "--workers", 3, prefix=hosts).summary
+        summary = fetch(url, out, "--workers", 3, *ONCE, prefix=hosts).summary
         assert (summary["stored"], summary["retries"]) == (FILES, 0)
         assert run("ls", url, prefix=hosts).out.split() == list(WHOLE)
     assert stored_files(out) == WHOLE
@@ -65,7 +65,7 @@ def test_connections_are_shared_out_over_the_addresses(out, tmp_path):
     port = free_port()
     with RawServer(files, port=port) as one, RawServer(files, host="127.0.0.2", port=port) as two:
         hosts = with_hosts(tmp_path, "127.0.0.1 many.test", "127.0.0.2 many.test")
-        fetch(f"http://many.test:{port}", out, "--workers", 4, "--connections", 8, prefix=hosts)
+        fetch(f"http://many.test:{port}", out, "--workers", 4, "--connections", 8, *ONCE, prefix=hosts)
         assert one.gets() + two.gets() == 600 and min(one.gets(), two.gets()) > 60
     assert stored_files(out) == files
 

@@ -3,7 +3,7 @@ import asyncio
 
 import pytest
 
-from command import fetch
+from command import ONCE, fetch
 from layouts import stored_files
 from raw_server import FIN, RST, RawServer, answer, chunked
 
@@ -66,7 +66,7 @@ def test_answers_that_come_a_byte_at_a_time_are_put_together(depth, out):
         for at, name in enumerate(names):
             frame = FRAMINGS["mixed"][at % 3]
             server.on_file(name, [bytes([byte]) for byte in frame(body_of(name))])
-        summary = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth).summary
+        summary = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth, *ONCE).summary
     assert stored_files(out) == {name: body_of(name) for name in names}
     assert summary["retries"] == 0
 

@@ -3,7 +3,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch, verify
+from command import ONCE, QUIET, Running, dead_letters, fetch, verify
 from layouts import stored_files
 from nginx import Nginx, free_port
 from processes import wait_until
@@ -40,7 +40,7 @@ def test_faults_at_random_cost_no_file(fault, depth, out):
 def test_an_origin_that_closes_after_every_answer_loses_none_of_20000_files(depth, out):
     files = 20_000
     with Origin("--files", files, "--size", 16, "--close-rate", 1) as origin:
-        summary = fetch(origin.url, out, "--workers", 2, "--pipeline", depth, "--layout", "fanout").summary
+        summary = fetch(origin.url, out, "--workers", 2, "--pipeline", depth, "--layout", "fanout", *ONCE).summary
     assert (summary["stored"], summary["failed"], summary["retries"]) == (files, 0, 0)
     stored = {path[6:]: body for path, body in stored_files(out).items()}
     assert stored.keys() == set(catalogue.names(files))

@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from command import dead_letters, fetch
+from command import ONCE, dead_letters, fetch
 from layouts import stored_files
 from raw_server import FIN, HANG, RST, RawServer, answer, chunked, page
 
@@ -58,6 +58,8 @@ LOST = {
     "header-flood": (HEAD + b"X: y\r\n" * 101 + b"Content-Length: 0\r\n\r\n", "bad-framing", 0, TRIES, "100 header"),
     "long-header": (HEAD + b"X: " + b"y" * 33_000 + b"\r\nContent-Length: 0\r\n\r\n", "bad-framing", 0, TRIES,
                     "32 KiB"),
+}
+SILENT = {
     "hang": (HANG, "stalled", 0, TRIES, "--stall-timeout"),
     "hang-inside": ([answer(BODY)[:-1], HANG], "stalled", 0, TRIES, "--stall-timeout"),
 }
@@ -70,25 +72,26 @@ def with_scripts(server, scripts):
 
 
 @pytest.mark.parametrize("depth", [1, 16])
-def test_each_way_to_fail_is_recorded_and_the_rest_is_stored(depth, out):
-    names = [name for pair in zip(GOOD, LOST) for name in pair] + list(GOOD)[len(LOST):]
+@pytest.mark.parametrize("lost, options", [(LOST, []), (SILENT, ["--stall-timeout", 1])], ids=["answers", "silence"])
+def test_each_way_to_fail_is_recorded_and_the_rest_is_stored(lost, options, depth, out):
+    names = [name for pair in zip(GOOD, lost) for name in pair] + list(GOOD)[len(lost):]
     with RawServer(GOOD, {None: page(names)}) as server:
-        with_scripts(server, {name: reply for name, (reply, *_) in LOST.items()})
+        with_scripts(server, {name: reply for name, (reply, *_) in lost.items()})
         done = fetch(server.url, out, "--workers", 2, "--connections", 4, "--pipeline", depth, "--retries", RETRIES,
-                     "--stall-timeout", 1, "--max-file-size", LIMIT, code=3).says("failed.jsonl", str(out))
-        asked = {name: server.count("/get/" + name) for name in LOST}
+                     "--max-file-size", LIMIT, *options, code=3).says("failed.jsonl", str(out))
+        asked = {name: server.count("/get/" + name) for name in lost}
     assert stored_files(out) == GOOD
     letters = dead_letters(out)
-    assert letters.keys() == LOST.keys()
-    for name, (_, cause, status, attempts, words) in LOST.items():
+    assert letters.keys() == lost.keys()
+    for name, (_, cause, status, attempts, words) in lost.items():
         letter = letters[name]
         assert (letter["class"], letter["status"], letter["attempts"]) == (cause, status, attempts), letter
         assert words in letter["error"], letter
         # A request that was never answered may be sent again without being charged.
         assert asked[name] >= attempts and (depth > 1 or cause == "reset" or asked[name] == attempts), (name, asked)
     summary = done.summary
-    assert (summary["stored"], summary["failed"], summary["rejected"]) == (len(GOOD), len(LOST), 0)
-    assert summary["retries"] >= sum(attempts - 1 for _, _, _, attempts, _ in LOST.values())
+    assert (summary["stored"], summary["failed"], summary["rejected"]) == (len(GOOD), len(lost), 0)
+    assert summary["retries"] >= sum(attempts - 1 for _, _, _, attempts, _ in lost.values())
 
 
 @pytest.mark.parametrize("depth", [1, 4])
@@ -105,7 +108,7 @@ def test_a_body_without_a_length_never_takes_in_the_next_answer(out):
     files = {f"f{i:02}": b"body %d" % i for i in range(40)}
     with RawServer(files, {None: page(files)}) as server:
         with_scripts(server, {"f03": [b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nbody 3"]})
-        fetch(server.url, out, "--workers", 1, "--connections", 1, "--pipeline", 8, "--retries", 1,
+        fetch(server.url, out, "--workers", 1, "--connections", 1, "--pipeline", 8, "--retries", 4,
               "--stall-timeout", 1, code=3)
     del files["f03"]
     assert stored_files(out) == files and list(dead_letters(out)) == ["f03"]
@@ -186,7 +189,8 @@ ODD = {
 def test_unusual_but_right_answers_are_taken(depth, out):
     with RawServer(GOOD, {None: page([*ODD, *GOOD])}) as server:
         with_scripts(server, ODD)
-        summary = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth).summary
+        summary = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth,
+                        *(ONCE if depth == 1 else [])).summary
     assert stored_files(out) == {**GOOD, **{name: BODY for name in ODD}}
     assert summary["retries"] == 0 or depth > 1
 

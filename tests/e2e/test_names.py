@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from command import BINARY, dead_letters, fetch, run, verify
+from command import BINARY, ONCE, dead_letters, fetch, run, verify
 from layouts import below, fanout_tail, joined_tail, path_of, refusal, stored_files
 from raw_server import RawServer, page, pages_of
 
@@ -78,7 +78,7 @@ def test_every_name_is_stored_inside_or_refused_by_class(layout, depth, tmp_path
         names, _ = without_conflicts(names)
     before = sorted(below(tmp_path))
     with RawServer({name: body_of(name) for name in names}, {None: page(names)}) as server:
-        summary = fetch(server.url, out, "--layout", layout, "--workers", 3, "--pipeline", depth, code=3).summary
+        summary = fetch(server.url, out, "--layout", layout, "--workers", 3, "--pipeline", depth, *ONCE, code=3).summary
         targets = [target for _, target, _ in server.requests]
         again = verify(server.url, out, "--content", code=3).summary
     assert sorted(below(tmp_path, "-not", "-path", "./a/b/out*")) == before
@@ -157,7 +157,7 @@ def test_other_layouts_have_no_conflict_of_file_and_folder(layout, out):
 def test_duplicates_within_a_page_are_counted_and_fetched_once(depth, out):
     names = [f"n{i % 70}" for i in range(210)]
     with RawServer({name: body_of(name) for name in names}, {None: page(names)}) as server:
-        summary = fetch(server.url, out, "--workers", 4, "--pipeline", depth).summary
+        summary = fetch(server.url, out, "--workers", 4, "--pipeline", depth, *ONCE).summary
         assert (summary["listed"], summary["stored"], summary["duplicates"]) == (210, 70, 140)
         assert server.gets() == 70
         assert run("ls", server.url).out.splitlines() == names[:70]

@@ -10,7 +10,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import BINARY, fetch, run, verify
+from command import BINARY, ONCE, fetch, run, verify
 from layouts import stored_files
 from processes import children, is_alive, status_kib, wait_until
 
@@ -161,6 +161,6 @@ def test_counting_is_for_one_process():
 
 def test_a_fetch_asks_for_every_file_once(out):
     with Origin("--files", 3000, "--count") as origin:
-        fetch(origin.url, out, "--workers", 2, "--pipeline", 16)
+        fetch(origin.url, out, "--workers", 2, "--pipeline", 16, *ONCE)
         counted = json.loads(bodies(talk(origin, get("/count")))[0][1])
     assert counted == {"requests": 3000, "names": 3000, "most": 1, "answered": 3000}

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from command import dead_letters, fetch, run, verify
+from command import ONCE, dead_letters, fetch, run, verify
 from layouts import stored_files
 from raw_server import RawServer
 
@@ -136,7 +136,7 @@ def test_a_damaged_ledger_is_refused_until_told_to_forget_it(damage, server, out
     verify(server.url, out, code=1).says("ledger")
     assert ledger.read_bytes() == damaged
     asked = server.gets()
-    fetch(server.url, out, "--workers", 1, "--restart")
+    fetch(server.url, out, "--workers", 1, "--restart", *ONCE)
     assert server.gets() == asked + len(FILES)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import BINARY, QUIET, Running, dead_letters, fetch, run, verify
+from command import BINARY, ONCE, QUIET, Running, dead_letters, fetch, run, verify
 from layouts import fanout_tail, joined_tail, path_of, stored_files
 from processes import wait_until
 from raw_server import FIN, HANG, RawServer, answer, chunked, page, pages_of
@@ -310,12 +310,11 @@ def test_a_limit_and_then_the_rest(sink, out):
 @BOTH
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_archives_are_whole_after_a_stop_and_the_next_run_adds_the_rest(signal_number, sink, out):
-    args = [*SINKS[sink], "--workers", 2, "--batch", 50]
+    args = [*SINKS[sink], "--workers", 2, "--batch", 50, *ONCE]
     files = catalogue.files(3000)
     with Origin("--files", 3000, "--page-size", 500, "--lag", 10, "--count") as origin:
-        with Running("fetch", *QUIET, *args, "--rate", 500, origin.url, out) as running:
-            while not any(path.stat().st_size > 20_000 for path in (shards(out) if out.exists() else [])):
-                time.sleep(0.01)
+        with Running("fetch", *QUIET, *args, "--rate", 250, origin.url, out) as running:
+            wait_until(lambda: out.exists() and any(path.stat().st_size > 20_000 for path in shards(out)), "a shard grown")
             running.signal(signal_number)
             done = running.ended(code=4)
         before = packed(out)

@@ -11,7 +11,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import BINARY, SUMMARY_TYPES, Running, dead_letters, fetch, run, verify
+from command import BINARY, ONCE, SUMMARY_TYPES, Running, dead_letters, fetch, run, verify
 from layouts import stored_files
 from processes import at_work, children, wait_until
 from raw_server import HANG, RawServer, answer, page, pages_of
@@ -27,7 +27,7 @@ def server():
 
 
 def test_json_is_one_object_with_every_key_of_the_contract(server, out):
-    done = fetch(server.url, out, "--workers", 2)
+    done = fetch(server.url, out, "--workers", 2, *ONCE)
     summary = done.summary
     assert {key for key in summary if key not in SUMMARY_TYPES} == set()
     assert (summary["listed"], summary["stored"], summary["pages"], summary["requests"]) == (40, 40, 6, 46)
@@ -40,7 +40,7 @@ def test_json_is_one_object_with_every_key_of_the_contract(server, out):
 
 
 def test_without_json_the_summary_is_for_people(server, out):
-    done = run("fetch", "--workers", 2, server.url, out)
+    done = run("fetch", "--workers", 2, *ONCE, server.url, out)
     for words in ("listed 40", "stored 40", "failed 0", "rejected 0", "duplicates 0", "6 pages", "46 requests",
                   "2 workers"):
         assert words in done.out
@@ -123,7 +123,7 @@ def test_limit_ends_the_listing_after_so_many_names(server, out):
 ])
 def test_filters_leave_names_out_and_count_them_apart(options, kept, server, out):
     expected = {name: body for name, body in FILES.items() if kept(name)}
-    summary = fetch(server.url, out, "--workers", 2, *options).summary
+    summary = fetch(server.url, out, "--workers", 2, *options, *ONCE).summary
     assert (summary["listed"], summary["filtered"], summary["pages"]) == (len(expected), 40 - len(expected), 6)
     assert server.gets() == len(expected)
     assert stored_files(out) == expected
@@ -186,7 +186,7 @@ def test_a_bearer_file_that_others_can_read_is_told(server, tmp_path):
 @pytest.mark.parametrize("depth", [1, 16])
 def test_the_rate_is_a_hard_cap_over_all_workers(workers, rate, files, depth, out):
     with RawServer({f"file{i}": b"x" for i in range(files)}) as server:
-        options = ["--workers", workers, "--rate", rate, "--pipeline", depth, "--batch", 1]
+        options = ["--workers", workers, "--rate", rate, "--pipeline", depth, "--batch", 1, *ONCE]
         summary = fetch(server.url, out, *options).summary
         assert server.gets() == files
     burst = max(1, rate / 10)  # what src/worker/rate_limit.h allows at a time
@@ -224,7 +224,7 @@ def test_each_worker_keeps_to_its_connections(out):
     with RawServer({f"file{i}": b"x" for i in range(300)}) as server:
         for i in range(0, 300, 3):
             server.on_file(f"file{i}", HANG)
-        with Running("fetch", "--workers", 3, "--connections", 5, "--batch", 20, server.url, out) as fetching:
+        with Running("fetch", "--workers", 3, "--connections", 5, "--batch", 20, *ONCE, server.url, out) as fetching:
             wait_until(lambda: server.connections == 16 and server.gets() >= 15, "all connections open")
             wait_until(lambda: sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in children(fetching.pid)), "descriptors")
             assert server.connections == 16

@@ -44,20 +44,30 @@ def test_one_supervisor_has_a_coordinator_and_a_child_for_each_worker(running):
 def test_each_worker_is_pinned_to_one_processor_and_all_are_used(running):
     allowed = os.sched_getaffinity(running.pid)
     people = at_work(running.pid, WORKERS)
-    masks = [os.sched_getaffinity(people[f"gigafetch:w{i:02}"]) for i in range(WORKERS)]
-    assert all(len(mask) == 1 for mask in masks)
-    assert set().union(*masks) == set(sorted(allowed)[:WORKERS])
+
+    def masks():
+        return [os.sched_getaffinity(people[f"gigafetch:w{i:02}"]) for i in range(WORKERS)]
+
+    wait_until(lambda: all(len(mask) == 1 for mask in masks()), "the last worker pinned")  # it has its name before
+    assert set().union(*masks()) == set(sorted(allowed)[:WORKERS])
     assert os.sched_getaffinity(people["gigafetch:coord"]) == allowed
 
 
 def test_coordinator_and_workers_are_joined_by_unix_sockets_and_workers_by_nothing(running):
     people = at_work(running.pid, WORKERS)
-    peers = unix_peers()
-    ends = {name: {inode for inode in socket_inodes(pid) if inode in peers} for name, pid in people.items()}
-    coordinator = ends.pop("gigafetch:coord")
-    for name, own in ends.items():
-        assert len(own) == 1, name
-        assert peers[own.pop()] in coordinator, name
+
+    def ends():
+        """Connected sockets by whose they are, once the coordinator has taken the last worker in."""
+        peers = unix_peers()
+        own = {name: {inode for inode in socket_inodes(pid) if inode in peers} for name, pid in people.items()}
+        coordinator = own.pop("gigafetch:coord")
+        taken_in = all({peers[inode] for inode in mine} & coordinator for mine in own.values())
+        return (peers, coordinator, own) if taken_in else None
+
+    peers, coordinator, own = wait_until(ends, "every worker joined to the coordinator")
+    for name, mine in own.items():
+        assert len(mine) == 1, name
+        assert peers[mine.pop()] in coordinator, name
     to_supervisor = {peers[inode] for inode in socket_inodes(running.pid) if inode in peers}
     assert len(to_supervisor & coordinator) == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch, run, verify
+from command import ONCE, QUIET, Running, dead_letters, fetch, run, verify
 from layouts import stored_files
 from processes import at_work, children, is_alive, wait_until
 from raw_server import HANG, RawServer, answer, pages_of
@@ -24,6 +24,14 @@ WHOLE = catalogue.files(FILES)
 def slow_origin():
     with Origin("--files", FILES, "--lag", 250, "--page-size", 200) as origin:
         yield origin
+
+
+@pytest.fixture
+def late_server():
+    """Half a minute's work or more, until `lag` is set to 0: no run of a test ends before."""
+    with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
+        server.lag = 0.5
+        yield server
 
 
 @contextlib.contextmanager
@@ -83,7 +91,7 @@ def test_a_second_signal_stops_at_once(first, second, out):
     with RawServer({f"file{i}": b"x" for i in range(50)}) as server:
         for i in range(1, 50):
             server.on_file(f"file{i}", HANG)
-        with started(server.url, out, "--log-level", "info") as run:
+        with started(server.url, out, "--log-level", "info", *ONCE) as run:
             run.signal(first)
             run.says("settling")
             stop(run, second).says("stopped at once", "second request", "same command again")
@@ -101,21 +109,19 @@ def test_a_signal_ends_a_run_that_has_nothing_yet(what, out):
             assert run.ended(code=4, seconds=10).summary["stored"] == 0
 
 
-def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(out):
-    with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
-        server.lag = 0.25
-        with started(server.url, out) as first:
-            for command in ("fetch", "verify"):
-                refused = run(command, server.url, out, code=1)
-                refused.says("another run", f"pid {first.pid}", f"kill {first.pid}", str(out))
-                assert refused.out == ""
-            for option in ("--restart", "--force"):
-                run("fetch", option, server.url, out, code=1).says(f"pid {first.pid}")
-            assert len(children(first.pid)) == WORKERS + 1
-            server.lag = 0.0
-            assert first.ended(code=0).summary["stored"] == FILES
-        assert stored_files(out) == WHOLE
-        verify(server.url, out, "--content", "--workers", WORKERS)
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(late_server, out):
+    with started(late_server.url, out) as first:
+        for command in ("fetch", "verify"):
+            refused = run(command, late_server.url, out, code=1)
+            refused.says("another run", f"pid {first.pid}", f"kill {first.pid}", str(out))
+            assert refused.out == ""
+        for option in ("--restart", "--force"):
+            run("fetch", option, late_server.url, out, code=1).says(f"pid {first.pid}")
+        assert len(children(first.pid)) == WORKERS + 1
+        late_server.lag = 0.0
+        assert first.ended(code=0).summary["stored"] == FILES
+    assert stored_files(out) == WHOLE
+    verify(late_server.url, out, "--content", "--workers", WORKERS)
 
 
 def test_a_run_takes_over_from_one_that_was_killed(slow_origin, out):
@@ -145,34 +151,37 @@ def test_a_lock_whose_owner_is_dead_is_waited_for(reaped, out):
     dead.wait()
 
 
-def test_a_signal_that_was_ignored_at_the_start_stays_ignored(slow_origin, out):
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(late_server, out):
     def as_nohup_does():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    options = [*QUIET, "--workers", WORKERS, "--connections", 64]
-    with Running("fetch", *options, slow_origin.url, out, preexec_fn=as_nohup_does) as run:
+    options = [*QUIET, "--workers", WORKERS, "--connections", 8]
+    with Running("fetch", *options, late_server.url, out, preexec_fn=as_nohup_does) as run:
         at_work(run.pid, WORKERS)
         run.signal(signal.SIGHUP)
+        late_server.lag = 0.0
         assert run.ended(code=0).summary["stored"] == FILES
 
 
-def test_a_run_reaps_its_children_also_when_its_parent_ignored_theirs(slow_origin, out):
+def test_a_run_reaps_its_children_also_when_its_parent_ignored_theirs(late_server, out):
     def as_some_daemons_do():
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
-    with Running("fetch", *QUIET, "--workers", WORKERS, "--connections", 64, slow_origin.url, out,
+    with Running("fetch", *QUIET, "--workers", WORKERS, "--connections", 8, late_server.url, out,
                  preexec_fn=as_some_daemons_do) as run:
         victim = at_work(run.pid, WORKERS)["gigafetch:w00"]
         os.kill(victim, signal.SIGKILL)
+        late_server.lag = 0.0
         done = run.ended(code=0).says("killed by signal 9")
     assert done.summary["stored"] == FILES and done.summary["cpu_seconds"] > 0.01
 
 
-def test_workers_that_die_together_are_one_death_and_are_replaced(slow_origin, out):
-    with Running("fetch", *QUIET, "--workers", 8, "--connections", 16, slow_origin.url, out) as run:
+def test_workers_that_die_together_are_one_death_and_are_replaced(late_server, out):
+    with Running("fetch", *QUIET, "--workers", 8, "--connections", 4, late_server.url, out) as run:
         people = at_work(run.pid, 8)
         for index in range(6):
             os.kill(people[f"gigafetch:w{index:02}"], signal.SIGKILL)
+        late_server.lag = 0.0
         assert run.ended(code=0).summary["stored"] == FILES
     assert stored_files(out) == WHOLE
 

@@ -7,7 +7,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import fetch, run, verify
+from command import ONCE, fetch, run, verify
 from layouts import below, stored_files
 from nginx import Nginx
 from raw_server import FIN, RawServer, answer, chunked, page, pages_of
@@ -151,6 +151,6 @@ def test_empty_pages_between_others_are_walked_over(depth, out):
 def test_batches_of_any_size(batch, out):
     names = [f"n{i}" for i in range(500)]
     with RawServer({name: name.encode() for name in names}, pages_of(names, 123)) as server:
-        fetch(server.url, out, "--workers", 3, "--batch", batch, "--pipeline", 4)
+        fetch(server.url, out, "--workers", 3, "--batch", batch, "--pipeline", 4, *ONCE)
         assert server.gets() == 500
     assert stored_files(out) == {name: name.encode() for name in names}

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from command import dead_letters, fetch, json_lines, run, verify
+from command import ONCE, dead_letters, fetch, json_lines, run, verify
 from layouts import below, stored_files
 from nginx import free_port
 from raw_server import RawServer, answer, page, pages_of
@@ -42,7 +42,7 @@ def test_a_whole_copy_is_found_whole_and_left_as_it_is(layout, content, server, 
     copy(server, out, layout)
     before = snapshot(out)
     asked = server.gets()
-    done = verify(server.url, out, "--workers", 3, *content)
+    done = verify(server.url, out, "--workers", 3, *content, *ONCE)
     summary = done.summary
     assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (len(FILES), len(FILES), 0, 0)
     assert server.gets() - asked == (len(FILES) if content else 0)

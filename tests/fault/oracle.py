@@ -7,6 +7,7 @@ from pathlib import Path
 import catalogue
 from command import dead_letters
 from layouts import joined_tail
+from processes import wait_until
 from shards import check_readable, check_tidy, members, packed, shards
 
 LONG = bool(os.environ.get("GIGAFETCH_FAULT_LONG"))  # the whole suite, not its short form
@@ -63,6 +64,10 @@ def requests_seen(origin):
     """What an origin started with --count has been asked for."""
     with urllib.request.urlopen(origin.url + "/count", timeout=30) as answer:
         return json.load(answer)
+
+
+def wait_for_answers(origin, count):
+    wait_until(lambda: requests_seen(origin)["answered"] >= count, f"{count} answers", seconds=90)
 
 
 FILES = 20_000

@@ -5,11 +5,11 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import QUIET, Running, dead_letters, fetch
+from command import ONCE, QUIET, Running, dead_letters, fetch
 from nginx import free_port
 from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen, scaled
 from processes import wait_until
-from raw_server import HANG, RawServer, answer
+from raw_server import FIN, HANG, RawServer, answer
 
 DEPTHS = pytest.mark.parametrize("depth", [1, 16])
 TWO = ["--workers", 2, "--layout", "fanout"]
@@ -46,7 +46,7 @@ def test_rate_is_a_cap_over_all_workers(rate, out):
     """As the origin, which knows no mercy beyond a twentieth of a second, sees it."""
     files = rate * 2
     with Origin("--files", files, "--count") as origin:
-        summary = fetch(origin.url, out, "--workers", 4, "--layout", "fanout", "--rate", rate).summary
+        summary = fetch(origin.url, out, "--workers", 4, "--layout", "fanout", "--rate", rate, *ONCE).summary
         seen = requests_seen(origin)
     check_whole(out, files_of(files))
     assert seen["requests"] == files
@@ -78,7 +78,7 @@ def test_an_origin_that_accepts_and_hangs_up_charges_no_file(out):
     files = {name: name.encode() for name in names}
     with RawServer(files) as server:
         for name in names:
-            server.on_file(name, b"")
+            server.on_file(name, FIN)
         with Running("fetch", *QUIET, "--workers", 2, "--retries", 1, server.url, out) as running:
             wait_until(lambda: server.gets() >= 12, "a dozen unanswered requests")
             for name in names:
@@ -114,7 +114,7 @@ def test_a_body_that_drips_is_given_up_and_the_others_arrive_meanwhile(out):
     with RawServer({name: body for name in names}) as server:
         for name in names[::10]:
             server.on_file(name, [head, *drops])
-        done = fetch(server.url, out, "--workers", 2, "--stall-timeout", 1.5, "--retries", 0, code=3)
+        done = fetch(server.url, out, "--workers", 2, "--stall-timeout", 5, "--retries", 0, code=3)
     assert done.summary["stored"] == 180
     assert {letter["class"] for letter in dead_letters(out).values()} == {"stalled"}
 

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from catalogue import Origin
-from command import QUIET, Running, fetch, verify
-from oracle import SINKS, check_whole, files_of, requests_seen, scaled
+from command import ONCE, QUIET, Running, fetch, verify
+from oracle import SINKS, check_whole, files_of, requests_seen, scaled, wait_for_answers
 from processes import children, is_stopped, wait_until
 
 SHIM = os.environ["GIGAFETCH_SHIM"]
 FILES = 8000
 EACH_SINK = pytest.mark.parametrize("sink", SINKS)
-ARGS = ["--workers", 2, "--connections", 16, "--batch", 50, "--layout", "fanout"]
+ARGS = ["--workers", 2, "--batch", 50, "--layout", "fanout"]
+# With so few connections to an origin that is SLOW, no run ends before it is stopped.
+SLOWLY = ["--connections", 8]
+SLOW = ["--page-size", 1000, "--lag", 30, "--count"]
+BEGUN = 1500  # answers, of which some are synced
 
 
 def watched(boot, trace):
@@ -112,9 +116,10 @@ def shards_are_unsynced(trace):
     return synced and size != synced and all(os.path.getsize(path) == size[path] for path in size)
 
 
-def freeze_where_something_is_unsynced(pid, trace, packed):
+def freeze_where_something_is_unsynced(running, trace, packed):
     while True:
-        tree = [pid, *children(pid)]
+        assert running.process.poll() is None, "it has ended"
+        tree = [running.pid, *children(running.pid)]
         for each in tree:
             os.kill(each, signal.SIGSTOP)
         wait_until(lambda: all(map(is_stopped, tree)), "all stopped")
@@ -126,14 +131,13 @@ def freeze_where_something_is_unsynced(pid, trace, packed):
         time.sleep(0.01)
 
 
-def stopped_in_the_middle(origin, out, trace, answered, durability="batch", options=()):
+def stopped_in_the_middle(origin, out, trace, durability="batch", options=()):
     boot = str(uuid.uuid4())
-    with Running("fetch", *QUIET, *ARGS, *options, "--durability", durability, origin.url, out,
+    with Running("fetch", *QUIET, *ARGS, *SLOWLY, *options, "--durability", durability, origin.url, out,
                  env=watched(boot, trace)) as running:
-        while requests_seen(origin)["answered"] < answered:
-            time.sleep(0.02)
+        wait_for_answers(origin, BEGUN)
         if durability != "process":
-            freeze_where_something_is_unsynced(running.pid, trace, packed="tar" in options)
+            freeze_where_something_is_unsynced(running, trace, packed="tar" in options)
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)
     return boot
@@ -141,8 +145,8 @@ def stopped_in_the_middle(origin, out, trace, answered, durability="batch", opti
 
 def test_what_was_synced_before_a_power_loss_is_not_fetched_again_and_all_else_is(out, tmp_path):
     trace = tmp_path / "trace"
-    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        stopped_in_the_middle(origin, out, trace, 4000)
+    with Origin("--files", FILES, *SLOW) as origin:
+        stopped_in_the_middle(origin, out, trace)
         lost = lose_power(out, trace)
         size, durable = DurableLedger(out / ".gigafetch").damage(trace)
         assert lost > 0 and 0 < durable < size
@@ -163,8 +167,8 @@ def test_shards_go_on_from_what_was_synced_before_a_power_loss(left, sink, out, 
     trace = tmp_path / "trace"
     options = [*SINKS[sink], *(["--shard-size", "50K"] if left == "rolled" else [])]
     files = scaled(5000, FILES)
-    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        stopped_in_the_middle(origin, out, trace, files // 2, options=options)
+    with Origin("--files", files, *SLOW) as origin:
+        stopped_in_the_middle(origin, out, trace, options=options)
         lost = lose_power_of_shards(out, trace, left == "zeros")
         size, durable = DurableLedger(out / ".gigafetch").damage(trace)
         assert lost > 0 and 0 < durable < size
@@ -180,8 +184,8 @@ def test_shards_go_on_from_what_was_synced_before_a_power_loss(left, sink, out, 
 @pytest.mark.parametrize("sink", scaled(["files"], SINKS))
 def test_after_a_reboot_only_what_a_sync_covers_counts(sink, out, tmp_path):
     args = [*ARGS, *SINKS[sink]]
-    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        stopped_in_the_middle(origin, out, tmp_path / "trace", 4000, options=SINKS[sink])
+    with Origin("--files", FILES, *SLOW) as origin:
+        stopped_in_the_middle(origin, out, tmp_path / "trace", options=SINKS[sink])
         # The ledger is whole, but the page cache is gone: what no SYNCED covers cannot be trusted.
         kept = fetch(origin.url, out, *args, env=watched(str(uuid.uuid4()), tmp_path / "trace2"))
         kept.says("started anew", "had not been synced")
@@ -191,8 +195,8 @@ def test_after_a_reboot_only_what_a_sync_covers_counts(sink, out, tmp_path):
 
 
 def test_under_the_same_boot_everything_recorded_counts(out, tmp_path):
-    with Origin("--files", FILES, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        boot = stopped_in_the_middle(origin, out, tmp_path / "trace", 4000, durability="process")
+    with Origin("--files", FILES, *SLOW) as origin:
+        boot = stopped_in_the_middle(origin, out, tmp_path / "trace", durability="process")
         done = fetch(origin.url, out, *ARGS, "--durability", "process", env=watched(boot, tmp_path / "trace2"))
         seen = requests_seen(origin)
     assert done.summary["resumed"] and seen["requests"] - FILES <= 2 * 4 * 50
@@ -206,7 +210,7 @@ def test_a_finished_job_survives_a_power_loss_whole(durability, sink, out, tmp_p
     trace = tmp_path / "trace"
     args = [*ARGS, *SINKS[sink]]
     with Origin("--files", 2000, "--page-size", 500, "--count") as origin:
-        fetch(origin.url, out, *args, "--durability", durability, env=watched(str(uuid.uuid4()), trace))
+        fetch(origin.url, out, *args, "--durability", durability, *ONCE, env=watched(str(uuid.uuid4()), trace))
         if sink != "files":
             assert lose_power_of_shards(out, trace, False) == 0
         size, durable = DurableLedger(out / ".gigafetch").damage(trace)

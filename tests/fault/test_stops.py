@@ -6,8 +6,8 @@ import time
 import pytest
 
 from catalogue import Origin
-from command import QUIET, Running, fetch
-from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, requests_seen, scaled
+from command import ONCE, QUIET, Running, fetch
+from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, requests_seen, scaled, wait_for_answers
 from processes import children, comm
 
 CREDIT = 4  # batches in flight per worker
@@ -20,17 +20,21 @@ def count_for(sink):
     return FILES if sink == "files" else scaled(5000, FILES)
 
 
+def slow_origin(files):
+    """So slow that fewer files take as long: a run must not end before it is stopped."""
+    return Origin("--files", files, "--page-size", 1000, "--lag", 15 * FILES // files, "--count")
+
+
 @EACH_SINK
 def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
     """Row 3: only what was in flight is fetched again."""
     batch, workers, files = 50, 2, count_for(sink)
-    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", workers, "--connections", 16, "--batch", batch, "--layout", "fanout", *SINKS[sink]]
+    with slow_origin(files) as origin:
+        args = ["--workers", workers, "--batch", batch, "--layout", "fanout", *SINKS[sink]]
         stops = 0
         for stored_at_least in (files // 10, files * 3 // 10, files // 2):
-            with Running("fetch", "--progress", "none", *args, origin.url, out) as run:
-                while requests_seen(origin)["answered"] < stored_at_least:
-                    time.sleep(0.02)
+            with Running("fetch", "--progress", "none", "--connections", 16, *args, origin.url, out) as run:
+                wait_for_answers(origin, stored_at_least)
                 run.signal(signal.SIGKILL)
                 run.ended(code=-signal.SIGKILL)
             stops += 1
@@ -46,13 +50,12 @@ def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
 def test_after_a_clean_stop_nothing_is_fetched_again(sink, out):
     """Row 4."""
     files = count_for(sink)
-    with Origin("--files", files, "--page-size", 1000, "--lag", 15, "--count") as origin:
-        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *SINKS[sink]]
+    with slow_origin(files) as origin:
+        args = ["--workers", 4, "--connections", 16, "--layout", "fanout", *ONCE, *SINKS[sink]]
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             answered = requests_seen(origin)["answered"]
             with Running("fetch", *QUIET, *args, origin.url, out) as run:
-                while requests_seen(origin)["answered"] < answered + files * 3 // 20:
-                    time.sleep(0.02)
+                wait_for_answers(origin, answered + files * 3 // 20)
                 run.signal(signal_number)
                 run.ended(code=4, seconds=10)
         fetch(origin.url, out, *args)

@@ -898,7 +898,7 @@ TEST_CASE("during a pause nothing is sent, and behind it all goes on by itself")
   }
   for (const auto& [peer, target] : held)
     answer(*peer, target);
-  REQUIRE(scene.until([&] { return scene.client.stored == 4; }));
+  REQUIRE(scene.until([&] { return scene.client.stored >= 4; }));
   REQUIRE(scene.until_settled());
   CHECK(scene.client.stored == 20);
   CHECK(resumed - paused >= Millis(300));
@@ -1171,7 +1171,7 @@ TEST_CASE("while there is more to send, one of many connections may hang") {
   std::vector<std::string> names = numbered(400);
   names.insert(names.begin(), "hang");
   scene.fetch(names);
-  REQUIRE(scene.until([&] { return scene.client.stored == 100; }));
+  REQUIRE(scene.until([&] { return scene.client.stored >= 100; }));
   CHECK(times_asked(scene, "hang") == 1);
   scene.fetcher->set_pace({8, 0, 0});
   REQUIRE(scene.until_settled());
