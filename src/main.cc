@@ -17,5 +17,7 @@ static bool hold_standard_descriptors() {
 int main(int argc, char** argv) {
   if (!hold_standard_descriptors()) return 1;
   ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, children would vanish without a word
+  // Beyond a limit (ulimit -f) a write fails, as on a file system that has one: a cause to be told.
+  ::signal(SIGXFSZ, SIG_IGN);
   return gigafetch::cli::run(argc, argv);
 }

@@ -42,6 +42,8 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
     case EROFS:
     case EIO:
       return StoreStatus(Kind::run, FailureClass::store_error, text + "; mend the file system");
+    case EFBIG:
+      return file(FailureClass::store_error, text + "; let files grow larger (ulimit -f)");
     default:
       return file(FailureClass::store_error, std::move(text));
   }

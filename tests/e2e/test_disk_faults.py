@@ -1,5 +1,6 @@
 """System calls that fail (by strace's fault injection): no false success, a clear end, and the same command goes on."""
 import os
+import resource
 
 import pytest
 
@@ -80,6 +81,23 @@ def test_a_file_that_the_file_system_refuses_fails_alone(server, out):
     assert all("Operation not permitted" in letter["error"] for letter in letters.values())
     assert stored_files(out) == {name: body for name, body in FILES.items() if name not in letters}
     finishes(server, out)
+
+
+@pytest.mark.parametrize("sink, code", [("files", 3), ("tar", 1)])
+def test_what_is_beyond_a_limit_on_file_sizes_is_told_as_that(sink, code, out):
+    """A file is one that fails; a shard cannot do without the rest."""
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    files = {"large": b"l" * 300_000, **{f"f{i}": b"x" for i in range(100)}}
+    with RawServer(files) as server:
+        done = fetch(server.url, out, "--workers", 1, "--retries", 0, "--sink", sink, code=code, preexec_fn=limited)
+        told = dead_letters(out)["large"]["error"] if code == 3 else done.err
+        assert "File too large; let files grow larger (ulimit -f)" in told
+        if code == 3:
+            assert stored_files(out).keys() == files.keys() - {"large"}
+        fetch(server.url, out, "--workers", 1, "--sink", sink, *(["--retry-failed"] if code == 3 else []))
+        verify(server.url, out, "--content")
 
 
 def test_a_file_that_cannot_be_synced_does_not_count(server, out):
