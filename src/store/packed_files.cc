@@ -22,10 +22,6 @@ constexpr uint64_t kLooksPerCall = 4096;
 // Frames that are kept: those of the batches under way. A longer one has large files.
 constexpr size_t kLots = 6;
 constexpr size_t kMaxLotBytes = 3 * 1024 * 1024;
-// What a lot has room for, and one that turns out to be too long. The memory is used again for the
-// next one: taken anew for each, in the sizes that they happen to have, it would tear the heap, by
-// as much again as they hold.
-constexpr size_t kLotRoom = kMaxLotBytes + 1024 * 1024;
 // Of the readers that are open, those read last keep their memory: some 2 MiB each.
 constexpr size_t kReadersWithMemory = 4;
 
@@ -162,7 +158,9 @@ std::shared_ptr<const PackedFiles::Lot> PackedFiles::lot_at(const Place& frame) 
   if (!reader) return nullptr;
   auto lot = std::make_shared<Lot>(Lot{frame, std::exchange(spare_, {})});
   lot->bytes.clear();
-  lot->bytes.reserve(kLotRoom);
+  // For good: memory taken anew for each, as it grows to the size that it happens to have, would
+  // tear the heap, by as much again as all of them hold.
+  lot->bytes.reserve(kMaxLotBytes);
   Result<bool> whole = reader->read_frame(lot->bytes, kMaxLotBytes);
   if (!whole || !*whole) {
     spare_ = std::move(lot->bytes);

@@ -130,8 +130,8 @@ Result<bool> ShardReader::read_frame(std::string& out, size_t most) {
     Result<size_t> got = decompress(buffer_.get(), kBufferBytes);
     if (!got) return std::move(got).failure();
     if (*got == 0) break;
+    if (*got > most - out.size()) return false;
     out.append(buffer_.get(), *got);
-    if (out.size() > most) return false;
   }
   return true;
 }
