@@ -102,7 +102,7 @@ class RawServer:
         writer.transport.set_write_buffer_limits(0)
         try:
             await self.converse(self.connections, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()

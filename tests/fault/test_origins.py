@@ -56,7 +56,7 @@ def test_rate_is_a_cap_over_all_workers(rate, out):
 @DEPTHS
 def test_an_origin_restarted_in_the_middle_loses_nothing_and_charges_nothing(depth, out):
     port = free_port()
-    options = ["--files", FILES, "--lag", 5, "--page-size", 2000]
+    options = ["--files", FILES, "--lag", 5, "--page-size", FILES]  # listed by then: the listing's tries are counted
     args = ["fetch", *QUIET, *TWO, "--connections", 16, "--pipeline", depth, "--retries", 1,
             f"http://127.0.0.1:{port}", out]
     with Origin(*options, port=port):
