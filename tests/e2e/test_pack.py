@@ -314,7 +314,8 @@ def test_archives_are_whole_after_a_stop_and_the_next_run_adds_the_rest(signal_n
     files = catalogue.files(3000)
     with Origin("--files", 3000, "--page-size", 500, "--lag", 10, "--count") as origin:
         with Running("fetch", *QUIET, *args, "--rate", 250, origin.url, out) as running:
-            wait_until(lambda: out.exists() and any(path.stat().st_size > 20_000 for path in shards(out)), "a shard grown")
+            wait_until(out.exists, "an output folder")
+            wait_until(lambda: any(path.stat().st_size > 20_000 for path in shards(out)), "a shard grown")
             running.signal(signal_number)
             done = running.ended(code=4)
         before = packed(out)
