@@ -26,7 +26,10 @@ ShardReader::ShardReader(ShardName name, UniqueFd fd, uint64_t begin, uint64_t e
 
 void ShardReader::acquire() {
   buffer_ = std::make_unique_for_overwrite<char[]>(kBufferBytes);
-  if (!name_.compressed) return;
+  if (name_.compressed) acquire_packed();
+}
+
+void ShardReader::acquire_packed() {
   decompressor_.reset(ZSTD_createDCtx());
   packed_ = std::make_unique_for_overwrite<char[]>(kMostRead);
 }
@@ -124,14 +127,17 @@ Result<bool> ShardReader::fill() {
 }
 
 Result<bool> ShardReader::read_frame(std::string& out, size_t most) {
-  acquire();
+  acquire_packed();
   while (in_frame_ || out.empty()) {
+    const size_t before = out.size();
+    if (before == most) return false;
+    const size_t room = std::min(kBufferBytes, most - before);
+    out.resize(before + room);
     // Only what the frame holds is given out: it ends where the next one begins.
-    Result<size_t> got = decompress(buffer_.get(), kBufferBytes);
+    Result<size_t> got = decompress(out.data() + before, room);
     if (!got) return std::move(got).failure();
+    out.resize(before + *got);
     if (*got == 0) break;
-    if (*got > most - out.size()) return false;
-    out.append(buffer_.get(), *got);
   }
   return true;
 }

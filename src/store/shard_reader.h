@@ -26,7 +26,7 @@ class ShardReader {
                                   uint64_t end);
 
   // Of a compressed shard: appends the frame that it stands before to `out`; false, and `out` is of
-  // no use, when that has more than `most` bytes. Then nothing but destruction is left.
+  // no use, when `most` bytes do not suffice. Then nothing but destruction is left.
   Result<bool> read_frame(std::string& out, size_t most);
   // Leaves out so many bytes of the archive.
   Result<void> skip(uint64_t bytes);
@@ -61,6 +61,7 @@ class ShardReader {
   void drop_frames();
   void note_place();
   void acquire();
+  void acquire_packed();
   // Makes more of the archive available; false at its end.
   Result<bool> fill();
   Result<size_t> read(char* to, size_t room);
