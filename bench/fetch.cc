@@ -115,7 +115,7 @@ class Bench final : private worker::Fetcher::Client {
   void on_released(const worker::Task&) override { std::exit(1); }
   void on_pushback() override {}
   void on_store_broken(std::string_view) override {}
-  void on_drained() override {}
+  void on_fetcher_drained() override {}
 
   const origin::Catalogue& catalogue_;
   store::Sink& sink_;

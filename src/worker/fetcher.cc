@@ -440,7 +440,7 @@ void Fetcher::drain() {
 void Fetcher::check_drained() {
   if (state_ == State::draining && in_flight_ == 0) {
     state_ = State::stopped;
-    client_.on_drained();
+    client_.on_fetcher_drained();
   }
 }
 

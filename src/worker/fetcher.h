@@ -37,8 +37,9 @@ class Fetcher final : private FetchConnection::Owner {
     virtual void on_pushback() = 0;
     // Nothing can be stored any more; no further call follows.
     virtual void on_store_broken(std::string_view text) = 0;
-    // After drain(): nothing is in flight any more.
-    virtual void on_drained() = 0;
+    // After drain(): nothing is in flight any more. (Not on_drained, which is what a stream tells
+    // who is also its handler: one override would serve both.)
+    virtual void on_fetcher_drained() = 0;
   };
 
   // Everything given must outlive the fetcher. `worker_index` spreads the workers over the origin's
@@ -48,8 +49,8 @@ class Fetcher final : private FetchConnection::Owner {
 
   // Starts on the names of `batch`, which must live until each is settled, or until abandon().
   void add(Batch& batch);
-  // Sends nothing new; calls on_drained when what is in flight has settled. Names not sent stay
-  // unsettled.
+  // Sends nothing new; calls on_fetcher_drained when what is in flight has settled. Names not sent
+  // stay unsettled.
   void drain();
   // Sends nothing more and calls nobody; what is in flight is read and dropped.
   void halt() { state_ = State::stopped; }

@@ -280,7 +280,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     send(wire::Fatal{std::string(text)});
   }
 
-  void on_drained() override {
+  void on_fetcher_drained() override {
     while (!broken_ && !batches_.empty())
       report(batches_.back()->batch);
   }

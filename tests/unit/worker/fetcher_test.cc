@@ -39,7 +39,7 @@ struct Client final : Fetcher::Client {
     ++times_broken;
     calls_before_broken = calls;
   }
-  void on_drained() override { ++drained; }
+  void on_fetcher_drained() override { ++drained; }
 
   size_t settled() const { return stored + failures.size(); }
 

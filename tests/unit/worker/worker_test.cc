@@ -247,6 +247,30 @@ TEST_CASE("a worker that compares stores nothing, and tells files that differ") 
   CHECK(read_file(worker.output / "missing") == "(none)");
 }
 
+TEST_CASE("a worker whose coordinator is slow to read goes on with what is in flight") {
+  WorkerProcess worker(Mode::store, 4);
+  REQUIRE(worker.greeted());
+  worker.send_batch(1, {"slow"});
+  CHECK(worker.origin.take_request() == "/get/slow");
+  // Refused at once, for their NUL: an outcome of more than the socket holds, which is not read
+  // yet.
+  constexpr uint32_t kRefused = 90'000;
+  worker.send_batch(2, std::vector<std::string>(kRefused, std::string(1, '\0')));
+  const std::optional<wire::Outcome> refused = worker.next_outcome();
+  REQUIRE(refused.has_value());
+  CHECK(refused->lease == 2);
+  CHECK(refused->failures.size() == kRefused);
+  // By now it has written all of it; the pulse was written after that.
+  CHECK(worker.next_pulse().has_value());
+  worker.origin.answer("bytes");
+  const std::optional<wire::Outcome> outcome = worker.next_outcome();
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->lease == 1);
+  CHECK(outcome->stored == Ranges{{0, 1}});
+  CHECK(outcome->released.empty());
+  CHECK(read_file(worker.output / "slow") == "bytes");
+}
+
 TEST_CASE("a draining worker settles what is in flight and hands the rest back") {
   WorkerProcess worker(Mode::store);
   REQUIRE(worker.greeted());
