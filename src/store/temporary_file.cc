@@ -33,13 +33,19 @@ Result<TemporaryFile> TemporaryFile::create(int folder_fd) {
 
 Result<void> TemporaryFile::append(std::string_view bytes) {
   if (bytes.empty()) return {};
-  ssize_t written;
-  do {
-    written = ::write(fd_.get(), bytes.data(), bytes.size());
-  } while (written < 0 && errno == EINTR);
+  const auto write = [&](std::string_view some) {
+    ssize_t written;
+    do {
+      written = ::write(fd_.get(), some.data(), some.size());
+    } while (written < 0 && errno == EINTR);
+    return written;
+  };
+  ssize_t written = write(bytes);
   if (written == static_cast<ssize_t>(bytes.size())) return {};
-  // A disk that filled up meanwhile writes a part, and the rest could only stand behind what other
-  // processes have written since.
+  // A disk that filled up meanwhile, or a limit on file sizes, lets a part be written. The rest
+  // could only stand behind what other processes have written since: it is tried to learn the
+  // cause.
+  if (written >= 0) written = write(bytes.substr(static_cast<size_t>(written)));
   return errno_error(written < 0 ? errno : ENOSPC,
                      "cannot write a temporary file in the state folder");
 }
