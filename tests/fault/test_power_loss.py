@@ -97,6 +97,36 @@ def ledger_sizes(trace):
     return size, durable
 
 
+def records(ledger):
+    """(offset, type, first number) of each record of a ledger (store/ledger_format.h, store/record.h)."""
+    def varint(at):
+        value = shift = 0
+        while True:
+            byte = ledger[at]
+            value |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return value, at
+
+    at = 24
+    while at < len(ledger):
+        length, payload = varint(at + 1)
+        yield at, ledger[at], (varint(payload)[0] if length else None)
+        at = payload + length + 8
+
+
+def something_recorded_is_unsynced(ledger):
+    """A STORED stands behind what the last SYNCED covers, which is its first number."""
+    stored, synced = 5, 7
+    covered, last = 0, -1
+    for at, kind, first in records(ledger):
+        if kind == synced:
+            covered = first
+        elif kind == stored:
+            last = at
+    return last >= covered > 0
+
+
 class DurableLedger:
     """Copies of the ledger as a power loss would leave it: what was written before a sync of it that ended well."""
 
@@ -116,7 +146,7 @@ def shards_are_unsynced(trace):
     return synced and size != synced and all(os.path.getsize(path) == size[path] for path in size)
 
 
-def freeze_where_something_is_unsynced(running, trace, packed):
+def freeze_where_something_is_unsynced(running, out, trace, packed):
     while True:
         assert running.process.poll() is None, "it has ended"
         tree = [running.pid, *children(running.pid)]
@@ -124,7 +154,8 @@ def freeze_where_something_is_unsynced(running, trace, packed):
             os.kill(each, signal.SIGSTOP)
         wait_until(lambda: all(map(is_stopped, tree)), "all stopped")
         written, durable = ledger_sizes(trace)
-        if durable < written and (shards_are_unsynced(trace) if packed else files_behind_a_sync(trace)):
+        recorded = something_recorded_is_unsynced((out / ".gigafetch" / "ledger").read_bytes())
+        if recorded and durable < written and (shards_are_unsynced(trace) if packed else files_behind_a_sync(trace)):
             return
         for each in tree:
             os.kill(each, signal.SIGCONT)
@@ -137,7 +168,7 @@ def stopped_in_the_middle(origin, out, trace, durability="batch", options=()):
                  env=watched(boot, trace)) as running:
         wait_for_answers(origin, BEGUN)
         if durability != "process":
-            freeze_where_something_is_unsynced(running, trace, packed="tar" in options)
+            freeze_where_something_is_unsynced(running, out, trace, packed="tar" in options)
         running.signal(signal.SIGKILL)
         running.ended(code=-signal.SIGKILL)
     return boot
