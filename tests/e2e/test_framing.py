@@ -1,0 +1,314 @@
+"""Answers that do not end where they say, come twice or not at all: no file gets a byte that is not its own, and what
+cannot be told for certain is told as failed."""
+import itertools
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from command import QUIET, dead_letters, run
+from framing_judge import judge
+from misframing_server import (ANNOUNCED, LATE, RESET, SILENT, MisframingServer, Service, announced_empty,
+                               announced_off, body_of, chunks, cut, doubled, dropped, followed_by, halves_swapped,
+                               lengths)
+from raw_server import answer
+
+SINKS = {"files": [], "tar": ["--sink", "tar"], "zstd": ["--sink", "tar", "--zstd", 1]}
+# Depth, connections, requests a connection, sink: all there are, and such that each two of the values meet.
+ALL_WAYS = list(itertools.product([1, 16], [1, 4], [None, 1], SINKS))
+WAYS = [(*way, list(SINKS)[at % 3]) for at, way in enumerate(itertools.product([1, 16], [1, 4], [None, 1]))]
+FRAMES = {"lengths": lengths, "chunks": chunks}
+
+# What an answer's end says of it: bytes that are no head follow.
+FOLLOWED = {
+    "cut": cut(3), "cut, the rest apart": cut(3, 0.0), "cut, the rest late": cut(3, LATE),
+    "empty": announced_empty(), "empty, the body apart": announced_empty(0.0), "empty, the body late": announced_empty(LATE),
+    "stray": followed_by(b"stray"), "stray, apart": followed_by(b"stray\r\n\r\n", 0.0), "stray, late": followed_by(b"\0", LATE),
+}
+DOUBLED = {"doubled": doubled(), "doubled, apart": doubled(0.0), "doubled, late": doubled(LATE)}
+# Answers that also a connection by itself may be kept waiting for.
+BROKEN = {
+    "a byte too many": announced_off(1), "three too many": announced_off(3), "an answer too many": announced_off(300),
+    "dropped": dropped(), "halves swapped": halves_swapped(),
+}
+CHUNKS_OFF = {"a chunk too short": announced_off(-1)}
+# The commonest.
+PLAIN = {"cut", "cut, the rest late", "empty", "doubled, apart", "a byte too many"}
+# As seen by who waits for the rest of an answer, or for all of it.
+UNENDED = {"bad-framing", "truncated", "stalled", "reset"}
+
+EACH_FRAME = pytest.mark.parametrize("frame", FRAMES)
+OF_FRAME = {"lengths": {**FOLLOWED, **DOUBLED, **BROKEN}, "chunks": {**FOLLOWED, **DOUBLED, **BROKEN, **CHUNKS_OFF}}
+EACH_FAULT = pytest.mark.parametrize("frame, kind", [(f, kind) for f, faults in OF_FRAME.items() for kind in faults])
+FEW = {f"n{i:03}": body_of(f"n{i:03}") for i in range(60)}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with MisframingServer() as server:
+        yield server
+
+
+def options(depth, connections, sink):
+    return ["--workers", 1, "--connections", connections, "--pipeline", depth, "--layout", "flat", *SINKS[sink],
+            "--stall-timeout", 0.5, "--retries", 2]
+
+
+class Trial:
+    """A fetch from a service; what came of it is right, or told as failed."""
+
+    def __init__(self, service, folder, depth, connections, sink):
+        folder.mkdir(parents=True)
+        self.service, self.out = service, folder / "out"
+        self.more = ["--stall-timeout", 0.5, "--retries", 2, "--connections", connections, "--pipeline", depth]
+        self.done = run("fetch", *QUIET, *options(depth, connections, sink), service.url, self.out, code=None)
+        assert self.done.code in (0, 3), f"{self.done}"
+        assert self.done.summary["listed"] == len(service.files)
+        self.failed = judge(self.out, service.files, folder, service.excused)
+        assert (self.done.code == 3) == bool(self.failed), f"{self.done}"
+
+    def verified(self):
+        """What `verify --content` finds: name to class."""
+        done = run("verify", *QUIET, "--content", *self.more, self.service.url, self.out, code=None)
+        findings = dead_letters(self.out, "verify.jsonl")
+        assert done.code == (3 if findings else 0), f"{done}"
+        return {name: letter["class"] for name, letter in findings.items()}
+
+    def warnings(self, words):
+        return sum(words in line for line in self.done.err.splitlines())
+
+
+def in_each_way(tmp_path, trial, ways=WAYS):
+    """trial(folder, depth, connections, requests, sink), several at once: most of their time is waiting."""
+    def outcome(way):
+        try:
+            trial(tmp_path / "-".join(map(str, way)), *way)
+        except AssertionError as error:
+            return f"depth {way[0]}, {way[1]} connections, {way[2]} requests on each, {way[3]}: {error}"
+    with ThreadPoolExecutor(6) as pool:
+        bad = list(filter(None, pool.map(outcome, ways)))
+    assert not bad, f"{len(bad)} of {len(ways)} ways\n" + "\n".join(bad)[:8000]
+
+
+def two_of(files, seed):
+    return random.Random(seed).sample(list(files), 2)
+
+
+@EACH_FAULT
+def test_names_whose_answers_can_never_be_told_apart_fail(frame, kind, server, tmp_path):
+    fault = OF_FRAME[frame][kind]
+
+    def trial(folder, depth, connections, requests, sink):
+        faulty = two_of(FEW, str(folder))
+        service = server.add(Service(FEW, dict.fromkeys(faulty, fault), FRAMES[frame], requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        failed = tried.failed
+        assert failed.keys() | service.excused >= set(faulty) >= failed.keys(), f"{failed} of {faulty}: {tried.done}"
+        assert set(failed.values()) <= (UNENDED if kind in BROKEN else {"bad-framing"}), f"{failed}: {tried.done}"
+        words = "not asked for" if kind in DOUBLED else "does not end where"
+        assert tried.warnings(words) == 1 or kind in BROKEN or kind in CHUNKS_OFF, f"{tried.done}"
+        if sink == "files":
+            service.faults.clear()
+        assert tried.verified().keys() | service.excused >= failed.keys()
+
+    in_each_way(tmp_path, trial, ALL_WAYS if kind in PLAIN and frame == "lengths" else WAYS)
+
+
+@EACH_FAULT
+def test_faults_that_pass_cost_no_file(frame, kind, server, tmp_path):
+    def trial(folder, depth, connections, requests, sink):
+        faults = dict.fromkeys(two_of(FEW, str(folder)), OF_FRAME[frame][kind])
+        service = server.add(Service(FEW, faults, FRAMES[frame], times=1, requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {}, f"{tried.failed}: {tried.done}"
+        # At most all that was on its way or not proven yet is asked for again, each time.
+        assert sum(service.counts.values()) <= 3 * len(FEW), service.counts
+        if sink == "files":
+            assert tried.verified() == {}
+
+    in_each_way(tmp_path, trial)
+
+
+@EACH_FRAME
+@pytest.mark.parametrize("kind", {**FOLLOWED, **DOUBLED})
+def test_what_goes_wrong_only_among_others_is_stored(frame, kind, server, tmp_path):
+    """As where the server mixes up what is pipelined, or kept alive."""
+    def trial(folder, depth, connections, requests, sink):
+        faults = dict.fromkeys(two_of(FEW, str(folder)), OF_FRAME[frame][kind])
+        tried = Trial(server.add(Service(FEW, faults, FRAMES[frame], spared=True, requests=requests)),
+                      folder, depth, connections, sink)
+        assert tried.failed == {}, f"{tried.failed}: {tried.done}"
+
+    in_each_way(tmp_path, trial, WAYS)
+
+
+@pytest.mark.parametrize("spared", [False, True])
+@pytest.mark.parametrize("kind", DOUBLED)
+def test_every_answer_twice_stores_nothing_under_another_name(kind, spared, server, tmp_path):
+    files = {name: body_of(name) for name in (f"n{i:03}" for i in range(40 if kind == "doubled, late" else 400))}
+
+    def trial(folder, depth, connections, requests, sink):
+        service = server.add(Service(files, dict.fromkeys(files, DOUBLED[kind]), spared=spared, requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert set(tried.failed.values()) <= {"bad-framing"}, f"{tried.done}"
+        assert not (spared and tried.failed), f"{tried.failed}: {tried.done}"
+        assert tried.warnings("not asked for") == 1, f"{tried.done}"
+
+    in_each_way(tmp_path, trial, [(1, 4, None, "files"), (16, 4, None, "files"), (1, 4, 1, "files"), (16, 4, None, "zstd")])
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("kind", ["a byte too many", "an answer too many"])
+def test_a_length_that_takes_from_the_next_answer(frame, kind, server, tmp_path):
+    """Two of two hundred, and where the connection by itself is kept open also for who asks for its end."""
+    files = {name: body_of(name) for name in (f"n{i:03}" for i in range(200))}
+
+    def trial(folder, depth, connections, requests, sink):
+        faulty = dict.fromkeys(two_of(files, str(folder)), BROKEN[kind])
+        service = server.add(Service(files, faulty, FRAMES[frame], heeded=False, requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed.keys() == faulty.keys() and set(tried.failed.values()) <= UNENDED, f"{tried.failed}"
+
+    in_each_way(tmp_path, trial, [(16, 4, None, "files"), (16, 1, 8, "tar"), (64, 4, None, "zstd")])
+
+
+@EACH_FRAME
+@pytest.mark.parametrize("apart", [None, 0.0])
+def test_an_empty_line_between_answers_casts_no_doubt(frame, apart, server, tmp_path):
+    def trial(folder, depth, connections, requests, sink):
+        faults = dict.fromkeys(FEW, followed_by(b"\r\n", apart))
+        service = server.add(Service(FEW, faults, FRAMES[frame], requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {} and tried.done.err == "", f"{tried.done}"
+        assert not any(alone for _, _, alone in service.asked)
+        if depth == 1:  # deeper, what is behind the last answer of a connection is asked for again
+            assert set(service.counts.values()) == {1}
+        if sink == "files":
+            assert tried.verified() == {}
+
+    in_each_way(tmp_path, trial)
+
+
+@pytest.mark.parametrize("kind", ["cut", "doubled, apart"])
+def test_what_is_doubted_is_asked_for_on_a_connection_of_its_own(kind, server, tmp_path):
+    def trial(folder, depth, connections, requests, sink):
+        faulty = two_of(FEW, str(folder))
+        fault = {**FOLLOWED, **DOUBLED}[kind]
+        service = server.add(Service(FEW, dict.fromkeys(faulty, fault), times=1, heeded=False))
+        Trial(service, folder, depth, connections, sink)
+        alone = {connection: name for connection, name, last in service.asked if last}
+        assert set(alone.values()) >= set(faulty)
+        for connection, name in alone.items():
+            assert [n for c, n, _ in service.asked if c == connection] == [name]
+        if kind == "cut":  # and it alone is doubted
+            assert set(alone.values()) == set(faulty)
+
+    in_each_way(tmp_path, trial, [(1, 1, None, "files"), (16, 4, None, "files"), (16, 4, None, "zstd")])
+
+
+@pytest.mark.parametrize("ending", [ANNOUNCED, SILENT, RESET])
+@pytest.mark.parametrize("requests", [1, 7])
+def test_a_connection_that_ends_in_any_way_casts_no_lasting_doubt(ending, requests, server, tmp_path):
+    files = {name: body_of(name) for name in (f"n{i:03}" for i in range(300))}
+
+    def trial(folder, depth, connections, requests, sink):
+        service = server.add(Service(files, requests=requests, ending=ending))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {}, f"{tried.failed}: {tried.done}"
+        for words in ("not asked for", "does not end where"):
+            assert tried.warnings(words) == 0, f"{tried.done}"
+        # What is asked for again stays within what was on its way on connections that showed where they end.
+        most = len(files) if depth == 1 and ending is not RESET else 3 * len(files)
+        assert sum(service.counts.values()) <= most, f"{sum(service.counts.values())} requests"
+
+    in_each_way(tmp_path, trial, [(depth, connections, requests, sink)
+                                  for depth in (1, 16) for connections in (1, 4) for sink in ("files", "zstd")])
+
+
+@EACH_FRAME
+@pytest.mark.parametrize("kind", {**FOLLOWED, **DOUBLED})
+def test_verify_says_that_an_answer_can_be_doubted(frame, kind, server, tmp_path):
+    """The copy is right; but what the origin answers now proves nothing."""
+    def trial(folder, depth, connections, requests, sink):
+        faulty = two_of(FEW, str(folder))
+        service = server.add(Service(FEW, frame=FRAMES[frame], requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {}
+        service.faults = dict.fromkeys(faulty, OF_FRAME[frame][kind])
+        found = tried.verified()
+        assert found.keys() | service.excused >= set(faulty) >= found.keys(), found
+
+    in_each_way(tmp_path, trial, WAYS)
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "cut, the rest late", "empty, the body late"])
+def test_verify_knows_a_copy_that_was_cut_by_what_the_origin_still_sends(kind, server, tmp_path):
+    """As an older version, which took the cut files for whole, has left them: here the origin alone was wrong."""
+    def trial(folder, depth, connections, requests, sink):
+        faulty = two_of(FEW, str(folder))
+        k = 3 if "cut" in kind else None
+        cut_short = {name: (body[:-k] if k else b"") if name in faulty else body for name, body in FEW.items()}
+        service = server.add(Service(cut_short, requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        service.files, service.faults = FEW, dict.fromkeys(faulty, FOLLOWED[kind])
+        assert tried.verified().keys() | service.excused == set(faulty)
+
+    in_each_way(tmp_path, trial, WAYS)
+
+
+def test_a_body_that_is_an_answer_itself_is_nobody_elses(server, tmp_path):
+    """Announced as empty, it stands where the next answer should."""
+    inner = answer(b"of another")
+    files = {**FEW, "n030": inner, "n031": inner + b"!"}
+
+    def trial(folder, depth, connections, requests, sink):
+        service = server.add(Service(files, {"n030": announced_empty(), "n031": cut(len(inner) + 1, 0.0)},
+                                     requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {"n030": "bad-framing", "n031": "bad-framing"}, f"{tried.failed}: {tried.done}"
+
+    in_each_way(tmp_path, trial)
+
+
+@pytest.mark.parametrize("kind", ["cut", "doubled, apart", "dropped"])
+def test_large_files_are_taken_back_too(kind, server, tmp_path):
+    """Larger than what is gathered in memory: written as they come."""
+    files = {name: body_of(name, size=rng_size) for name, rng_size in
+             ((f"n{i:03}", 100_000 if i % 3 == 0 else 100) for i in range(30))}
+
+    def trial(folder, depth, connections, requests, sink):
+        faulty = ["n009", "n012", "n020"]
+        service = server.add(Service(files, dict.fromkeys(faulty, {**FOLLOWED, **DOUBLED, **BROKEN}[kind]),
+                                     requests=requests))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed.keys() | service.excused >= set(faulty) >= tried.failed.keys(), f"{tried.failed}"
+
+    in_each_way(tmp_path, trial)
+
+
+def test_an_origin_slower_than_the_shortest_wait_is_waited_for(server, tmp_path):
+    """One answer comes twice; what shows it stands behind the last one, as late as this origin is with everything."""
+    def trial(folder, depth, connections, requests, sink):
+        files = dict(list(FEW.items())[:12])
+        service = server.add(Service(files, {"n005": doubled(0.0)}, times=1, lag=0.25))
+        tried = Trial(service, folder, depth, connections, sink)
+        assert tried.failed == {}, f"{tried.failed}: {tried.done}"
+
+    in_each_way(tmp_path, trial, [(1, 1, None, "files"), (1, 1, None, "tar")])
+
+
+PAGES = {**FOLLOWED, **DOUBLED, "dropped": dropped(), "halves swapped": halves_swapped(), "a byte too many": announced_off(1)}
+
+
+@EACH_FRAME
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_listing_is_whole_or_its_end_is_told(frame, kind, server, tmp_path):
+    service = server.add(Service(FEW, frame=FRAMES[frame], page_fault=PAGES[kind], page_size=7))
+    out = tmp_path / "out"
+    done = run("fetch", *QUIET, *options(1, 4, "files"), service.url, out, code=None)
+    assert done.code in (0, 1), f"{done}"
+    if done.code == 0:
+        assert done.summary["listed"] == len(FEW)
+        assert judge(out, FEW, tmp_path) == {}
+    else:
+        done.says("page ")
