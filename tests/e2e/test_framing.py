@@ -37,9 +37,13 @@ PLAIN = {"cut", "cut, the rest late", "empty", "doubled, apart", "a byte too man
 # As seen by who waits for the rest of an answer, or for all of it.
 UNENDED = {"bad-framing", "truncated", "stalled", "reset"}
 
+FAULTS = {**FOLLOWED, **DOUBLED, **BROKEN, **CHUNKS_OFF}
+OF_FRAME = {"lengths": [*FOLLOWED, *DOUBLED, *BROKEN],
+            "chunks": ["cut", "cut, the rest late", "empty", "stray, apart", "doubled, apart", *BROKEN, *CHUNKS_OFF]}
 EACH_FRAME = pytest.mark.parametrize("frame", FRAMES)
-OF_FRAME = {"lengths": {**FOLLOWED, **DOUBLED, **BROKEN}, "chunks": {**FOLLOWED, **DOUBLED, **BROKEN, **CHUNKS_OFF}}
-EACH_FAULT = pytest.mark.parametrize("frame, kind", [(f, kind) for f, faults in OF_FRAME.items() for kind in faults])
+EACH_FAULT = pytest.mark.parametrize("frame, kind", [(frame, kind) for frame in FRAMES for kind in OF_FRAME[frame]])
+EACH_SURPLUS = pytest.mark.parametrize("frame, kind", [(frame, kind) for frame in FRAMES for kind in OF_FRAME[frame]
+                                                       if kind in FOLLOWED or kind in DOUBLED])
 FEW = {f"n{i:03}": body_of(f"n{i:03}") for i in range(60)}
 
 
@@ -96,10 +100,10 @@ def two_of(files, seed):
 
 @EACH_FAULT
 def test_names_whose_answers_can_never_be_told_apart_fail(frame, kind, server, tmp_path):
-    fault = OF_FRAME[frame][kind]
+    fault = FAULTS[kind]
 
     def trial(folder, depth, connections, requests, sink):
-        faulty = two_of(FEW, str(folder))
+        faulty = two_of(FEW, f"{kind} {folder.name}")
         service = server.add(Service(FEW, dict.fromkeys(faulty, fault), FRAMES[frame], requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         failed = tried.failed
@@ -117,7 +121,7 @@ def test_names_whose_answers_can_never_be_told_apart_fail(frame, kind, server, t
 @EACH_FAULT
 def test_faults_that_pass_cost_no_file(frame, kind, server, tmp_path):
     def trial(folder, depth, connections, requests, sink):
-        faults = dict.fromkeys(two_of(FEW, str(folder)), OF_FRAME[frame][kind])
+        faults = dict.fromkeys(two_of(FEW, f"{kind} {folder.name}"), FAULTS[kind])
         service = server.add(Service(FEW, faults, FRAMES[frame], times=1, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         assert tried.failed == {}, f"{tried.failed}: {tried.done}"
@@ -129,12 +133,11 @@ def test_faults_that_pass_cost_no_file(frame, kind, server, tmp_path):
     in_each_way(tmp_path, trial)
 
 
-@EACH_FRAME
-@pytest.mark.parametrize("kind", {**FOLLOWED, **DOUBLED})
+@EACH_SURPLUS
 def test_what_goes_wrong_only_among_others_is_stored(frame, kind, server, tmp_path):
     """As where the server mixes up what is pipelined, or kept alive."""
     def trial(folder, depth, connections, requests, sink):
-        faults = dict.fromkeys(two_of(FEW, str(folder)), OF_FRAME[frame][kind])
+        faults = dict.fromkeys(two_of(FEW, f"{kind} {folder.name}"), FAULTS[kind])
         tried = Trial(server.add(Service(FEW, faults, FRAMES[frame], spared=True, requests=requests)),
                       folder, depth, connections, sink)
         assert tried.failed == {}, f"{tried.failed}: {tried.done}"
@@ -148,7 +151,7 @@ def test_every_answer_twice_stores_nothing_under_another_name(kind, spared, serv
     files = {name: body_of(name) for name in (f"n{i:03}" for i in range(40 if kind == "doubled, late" else 400))}
 
     def trial(folder, depth, connections, requests, sink):
-        service = server.add(Service(files, dict.fromkeys(files, DOUBLED[kind]), spared=spared, requests=requests))
+        service = server.add(Service(files, dict.fromkeys(files, FAULTS[kind]), spared=spared, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         assert set(tried.failed.values()) <= {"bad-framing"}, f"{tried.done}"
         assert not (spared and tried.failed), f"{tried.failed}: {tried.done}"
@@ -164,7 +167,7 @@ def test_a_length_that_takes_from_the_next_answer(frame, kind, server, tmp_path)
     files = {name: body_of(name) for name in (f"n{i:03}" for i in range(200))}
 
     def trial(folder, depth, connections, requests, sink):
-        faulty = dict.fromkeys(two_of(files, str(folder)), BROKEN[kind])
+        faulty = dict.fromkeys(two_of(files, f"{kind} {folder.name}"), FAULTS[kind])
         service = server.add(Service(files, faulty, FRAMES[frame], heeded=False, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         assert tried.failed.keys() == faulty.keys() and set(tried.failed.values()) <= UNENDED, f"{tried.failed}"
@@ -192,8 +195,8 @@ def test_an_empty_line_between_answers_casts_no_doubt(frame, apart, server, tmp_
 @pytest.mark.parametrize("kind", ["cut", "doubled, apart"])
 def test_what_is_doubted_is_asked_for_on_a_connection_of_its_own(kind, server, tmp_path):
     def trial(folder, depth, connections, requests, sink):
-        faulty = two_of(FEW, str(folder))
-        fault = {**FOLLOWED, **DOUBLED}[kind]
+        faulty = two_of(FEW, f"{kind} {folder.name}")
+        fault = FAULTS[kind]
         service = server.add(Service(FEW, dict.fromkeys(faulty, fault), times=1, heeded=False))
         Trial(service, folder, depth, connections, sink)
         alone = {connection: name for connection, name, last in service.asked if last}
@@ -225,16 +228,15 @@ def test_a_connection_that_ends_in_any_way_casts_no_lasting_doubt(ending, reques
                                   for depth in (1, 16) for connections in (1, 4) for sink in ("files", "zstd")])
 
 
-@EACH_FRAME
-@pytest.mark.parametrize("kind", {**FOLLOWED, **DOUBLED})
+@EACH_SURPLUS
 def test_verify_says_that_an_answer_can_be_doubted(frame, kind, server, tmp_path):
     """The copy is right; but what the origin answers now proves nothing."""
     def trial(folder, depth, connections, requests, sink):
-        faulty = two_of(FEW, str(folder))
+        faulty = two_of(FEW, f"{kind} {folder.name}")
         service = server.add(Service(FEW, frame=FRAMES[frame], requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         assert tried.failed == {}
-        service.faults = dict.fromkeys(faulty, OF_FRAME[frame][kind])
+        service.faults = dict.fromkeys(faulty, FAULTS[kind])
         found = tried.verified()
         assert found.keys() | service.excused >= set(faulty) >= found.keys(), found
 
@@ -245,12 +247,12 @@ def test_verify_says_that_an_answer_can_be_doubted(frame, kind, server, tmp_path
 def test_verify_knows_a_copy_that_was_cut_by_what_the_origin_still_sends(kind, server, tmp_path):
     """As an older version, which took the cut files for whole, has left them: here the origin alone was wrong."""
     def trial(folder, depth, connections, requests, sink):
-        faulty = two_of(FEW, str(folder))
+        faulty = two_of(FEW, f"{kind} {folder.name}")
         k = 3 if "cut" in kind else None
         cut_short = {name: (body[:-k] if k else b"") if name in faulty else body for name, body in FEW.items()}
         service = server.add(Service(cut_short, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
-        service.files, service.faults = FEW, dict.fromkeys(faulty, FOLLOWED[kind])
+        service.files, service.faults = FEW, dict.fromkeys(faulty, FAULTS[kind])
         assert tried.verified().keys() | service.excused == set(faulty)
 
     in_each_way(tmp_path, trial, WAYS)
@@ -278,7 +280,7 @@ def test_large_files_are_taken_back_too(kind, server, tmp_path):
 
     def trial(folder, depth, connections, requests, sink):
         faulty = ["n009", "n012", "n020"]
-        service = server.add(Service(files, dict.fromkeys(faulty, {**FOLLOWED, **DOUBLED, **BROKEN}[kind]),
+        service = server.add(Service(files, dict.fromkeys(faulty, FAULTS[kind]),
                                      requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         assert tried.failed.keys() | service.excused >= set(faulty) >= tried.failed.keys(), f"{tried.failed}"

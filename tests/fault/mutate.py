@@ -77,18 +77,11 @@ MUTATIONS = {
     "connection-kept-after-timeout": (
         "a connection whose answer is overdue is closed",
         [("src/worker/fetch_connection.cc",
-          '  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");\n'
-          "  give_back_rest();\n  owner_.on_disconnected(*this);",
-          '  charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");'),
-         ("src/worker/fetch_connection.cc",
           "  const bool was_open = connection_.is_open();\n  connection_.close();\n",
           "  const bool was_open = connection_.is_open();\n  if (!was_open) connection_.close();\n"),
          ("src/worker/fetch_connection.cc",
-          "void FetchConnection::give_up_waiting() {\n  connection_.close();\n  requests_.clear();\n  unsent_ = 0;\n",
-          "void FetchConnection::give_up_waiting() {\n"),
-         ("src/worker/fetch_connection.cc",
-          "  owner_.gave_up_waiting(task);\n  give_back_rest();\n  owner_.on_disconnected(*this);\n",
-          "  owner_.gave_up_waiting(task);\n")],
+          "void FetchConnection::give_up_waiting() {\n  connection_.close();\n",
+          "void FetchConnection::give_up_waiting() {\n")],
         ["fault/test_origins.py", "-k", "too_late"]),
     "unanswered-skipped": (
         "what a connection leaves unanswered is asked for again",

@@ -6,6 +6,7 @@ import pytest
 import catalogue
 from catalogue import Origin
 from command import ONCE, QUIET, Running, dead_letters, fetch
+from layouts import stored_files
 from nginx import free_port
 from oracle import FILES, check_counts_add_up, check_whole, files_of, requests_seen, scaled
 from processes import wait_until
@@ -127,13 +128,34 @@ def test_every_answer_closes_its_connection(out):
     assert (summary["stored"], summary["failed"]) == (files, 0)
 
 
+class TooLate(RawServer):
+    """Keeps the first request for each of `slow` waiting until so much has been asked behind it that the client must have
+    given it up; then answers it, and nothing else of that: as many answers come as are waited for."""
+
+    def __init__(self, files, slow, depth):
+        super().__init__(files)
+        self.slow, self.depth = {f"/get/{name}" for name in slow}, depth
+
+    async def converse(self, connection, reader, writer):
+        while True:
+            target = await self.next_request(connection, reader)
+            if target in self.slow:
+                self.slow.remove(target)
+                for _ in range(self.depth):
+                    await self.next_request(connection, reader)
+            await self.perform([self.plain_answer(target)], reader, writer)
+
+
+@pytest.mark.parametrize("given_up", ["early", "stalled"])
 @DEPTHS
-def test_an_answer_that_comes_too_late_is_given_to_nobody(depth, out):
+def test_an_answer_that_comes_too_late_is_given_to_nobody(depth, given_up, out):
     names = [f"n{i:03}" for i in range(120)]
     bodies = {name: f"the body of {name}".encode() for name in names}
-    with RawServer(bodies) as server:
-        for name in names[5::20]:
-            server.on_file(name, [0.6, answer(bodies[name])], answer(bodies[name]))
-        done = fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth, "--stall-timeout", 0.3)
-    assert done.summary["retries"] > 0
-    assert {name: (out / name).read_bytes() for name in names} == bodies
+    slow = names[5::20]
+    retries, code, lost = (5, 0, set()) if given_up == "early" else (0, 3, set(slow))
+    with TooLate(bodies, slow, depth) as server:
+        fetch(server.url, out, "--workers", 1, "--connections", 2, "--pipeline", depth, "--stall-timeout", 0.3,
+              "--retries", retries, code=code)
+        assert not server.slow
+    assert dead_letters(out).keys() == lost
+    assert stored_files(out) == {name: body for name, body in bodies.items() if name not in lost}
