@@ -68,8 +68,6 @@ class Job:
         faults = {name: (shortage if short else surplus)(rng) for name in faulty}
         requests = rng.choice([None, None, 1, 5])
         ending = rng.choice([ANNOUNCED, ANNOUNCED, SILENT, RESET])
-        if ending is RESET and not short and self.depth > 1:
-            ending = SILENT  # what a reset destroys may be the answer too many
         self.service = Service(files, faults, rng.choice([lengths, chunks]), times=rng.choice([None, None, 1, 2]),
                                requests=requests, ending=ending, heeded=rng.random() < 0.8,
                                spared=rng.random() < 0.4, page_size=rng.choice([7, 50, 1000]))
