@@ -199,10 +199,22 @@ def test_what_is_doubted_is_asked_for_on_a_connection_of_its_own(kind, server, t
         assert set(alone.values()) >= set(faulty)
         for connection, name in alone.items():
             assert [n for c, n, _ in service.asked if c == connection] == [name]
-        if kind == "cut":  # and it alone is doubted
-            assert set(alone.values()) == set(faulty)
 
     in_each_way(tmp_path, trial, [(1, 1, None, "files"), (16, 4, None, "files"), (16, 4, None, "zstd")])
+
+
+@pytest.mark.parametrize("before", ["doubled, apart", "dropped"])
+@pytest.mark.parametrize("behind", ["stray", "cut", "halves swapped"])
+def test_bytes_that_are_no_head_show_that_all_before_them_may_be_anothers(before, behind, server, tmp_path):
+    """An answer too many, or too few, has moved them; what nobody can read then hides it."""
+    def trial(folder, depth, connections, requests, sink):
+        faults = {"n003": FAULTS[before], "n009": FAULTS[behind]}
+        service = server.add(Service(FEW, faults, times=1))
+        tried = Trial(service, folder, depth, connections, sink, before in BROKEN)
+        assert tried.failed == {}, f"{tried.failed}: {tried.done}"
+
+    in_each_way(tmp_path, trial, [(depth, connections, None, sink) for depth in (1, 4, 16) for connections in (1, 2)
+                                  for sink in ("files", "tar")])
 
 
 @pytest.mark.parametrize("ending", [ANNOUNCED, SILENT, RESET])
