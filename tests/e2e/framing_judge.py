@@ -1,4 +1,4 @@
-"""What a copy may look like after answers that could be doubted: right, or missing and told as failed, and never wrong."""
+"""What a copy may look like after answers that could be doubted: right, or missing and told as failed; never wrong."""
 import io
 import tarfile
 from pathlib import Path

@@ -4,6 +4,7 @@ A server holds any number of services, each below a path of its own. An HTTP lib
 the sockets are bare; each connection has a thread.
 """
 import collections
+import itertools
 import random
 import socket
 import struct
@@ -124,14 +125,18 @@ class MisframingServer:
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
-        self.services = {}
+        self.services = {}  # by path
+        self.numbers = itertools.count()
         self.talks = {}  # thread to talk
 
     def add(self, service):
-        base = f"/s{len(self.services)}"
+        base = f"/s{next(self.numbers)}"
         self.services[base] = service
         service.url = self.url + base
         return service
+
+    def remove(self, service):
+        del self.services[service.url.removeprefix(self.url)]
 
     def __enter__(self):
         self.accepting = threading.Thread(target=self.accept)
@@ -147,7 +152,7 @@ class MisframingServer:
             thread.join()
 
     def accept(self):
-        for number in range(1 << 62):
+        for number in itertools.count():
             try:
                 connection, _ = self.socket.accept()
             except OSError:
@@ -176,7 +181,7 @@ class Talk:
     def run(self):
         try:
             self.converse()
-        except OSError:
+        except OSError:  # whatever ends a connection
             pass
         finally:
             self.socket.close()
@@ -207,7 +212,9 @@ class Talk:
         """True when the connection is to end behind the answer."""
         target = request.split(" ", 2)[1]
         base = target[:target.index("/", 1)]
-        service = self.service = self.server.services[base]
+        service = self.service = self.server.services.get(base)
+        if service is None:
+            raise OSError("it has been removed")
         alone = "\r\nconnection: close" in request.lower()
         closing = answered == service.requests or alone and service.heeded
         announced = closing and service.ending is ANNOUNCED

@@ -22,8 +22,10 @@ FRAMES = {"lengths": lengths, "chunks": chunks}
 # What an answer's end says of it: bytes that are no head follow.
 FOLLOWED = {
     "cut": cut(3), "cut, the rest apart": cut(3, 0.0), "cut, the rest late": cut(3, LATE),
-    "empty": announced_empty(), "empty, the body apart": announced_empty(0.0), "empty, the body late": announced_empty(LATE),
-    "stray": followed_by(b"stray"), "stray, apart": followed_by(b"stray\r\n\r\n", 0.0), "stray, late": followed_by(b"\0", LATE),
+    "empty": announced_empty(), "empty, the body apart": announced_empty(0.0),
+    "empty, the body late": announced_empty(LATE),
+    "stray": followed_by(b"stray"), "stray, apart": followed_by(b"stray\r\n\r\n", 0.0),
+    "stray, late": followed_by(b"\0", LATE),
 }
 DOUBLED = {"doubled": doubled(), "doubled, apart": doubled(0.0), "doubled, late": doubled(LATE)}
 # Answers that also a connection by itself may be kept waiting for.
@@ -61,7 +63,8 @@ class Trial:
         self.service, self.out = service, folder / "out"
         self.options = ["--workers", 1, "--connections", connections, "--pipeline", depth,
                         "--stall-timeout", 0.5 if impatient else 30, "--retries", 3]
-        self.done = run("fetch", *QUIET, *self.options, "--layout", "flat", *SINKS[sink], service.url, self.out, code=None)
+        self.done = run("fetch", *QUIET, *self.options, "--layout", "flat", *SINKS[sink], service.url, self.out,
+                        code=None)
         assert self.done.code in (0, 3), f"{self.done}"
         assert self.done.summary["listed"] == len(service.files)
         self.failed = judge(self.out, service.files, folder, service.excused)
@@ -153,7 +156,8 @@ def test_every_answer_twice_stores_nothing_under_another_name(kind, spared, serv
         assert not (spared and tried.failed), f"{tried.failed}: {tried.done}"
         assert tried.warnings("not asked for") == 1, f"{tried.done}"
 
-    in_each_way(tmp_path, trial, [(1, 4, None, "files"), (16, 4, None, "files"), (1, 4, 1, "files"), (16, 4, None, "zstd")])
+    in_each_way(tmp_path, trial, [(1, 4, None, "files"), (16, 4, None, "files"), (1, 4, 1, "files"),
+                                  (16, 4, None, "zstd")])
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -307,16 +311,13 @@ def test_an_origin_slower_than_the_shortest_wait_is_waited_for(server, tmp_path)
     in_each_way(tmp_path, trial, [(1, 1, None, "files"), (1, 1, None, "tar")])
 
 
-PAGES = {**FOLLOWED, **DOUBLED, "dropped": dropped(), "halves swapped": halves_swapped(), "a byte too many": announced_off(1)}
-
-
 @EACH_FRAME
-@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("kind", FAULTS)
 def test_a_listing_is_whole_or_its_end_is_told(frame, kind, server, tmp_path):
-    service = server.add(Service(FEW, frame=FRAMES[frame], page_fault=PAGES[kind], page_size=7))
+    service = server.add(Service(FEW, frame=FRAMES[frame], page_fault=FAULTS[kind], page_size=7))
     out = tmp_path / "out"
-    done = run("fetch", *QUIET, "--workers", 1, "--layout", "flat", "--stall-timeout", 0.5, "--retries", 2, service.url, out,
-               code=None)
+    done = run("fetch", *QUIET, "--workers", 1, "--layout", "flat", "--stall-timeout", 0.5, "--retries", 2,
+               service.url, out, code=None)
     assert done.code in (0, 1), f"{done}"
     if done.code == 0:
         assert done.summary["listed"] == len(FEW)

@@ -1,4 +1,4 @@
-"""Servers that nobody here has written, with their connections kept, limited or closed: all is right, nothing doubted."""
+"""Servers that nobody here has written, connections kept, limited or closed: all is right, and nothing doubted."""
 import collections
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Framing that goes wrong at random, and ends by force in the middle: never a wrong byte under a name, on disk or in a shard.
+"""Framing that goes wrong at random, and kills in the middle: never a wrong byte under a name, on disk or in a shard.
 
 Each job is drawn from its number; GIGAFETCH_FRAMING_JOBS ("17,4711") repeats some of them, one at a time.
 """
@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from command import QUIET, Running
+from conftest_shared import remove
 from framing_judge import judge
 from misframing_server import (ANNOUNCED, LATE, RESET, SILENT, MisframingServer, Service, announced_empty,
                                announced_off, body_of, chunks, cut, doubled, dropped, followed_by, halves_swapped,
@@ -64,7 +65,8 @@ class Job:
         self.depth, self.sink = rng.choice([1, 4, 16]), rng.choice(list(SINKS))
         short = rng.random() < 0.3
         # Of those who are kept waiting only a few, or the job is over when the origin has been given up.
-        faulty = rng.sample(names, min(len(names), rng.choice([1, 2, 4] if short else [1, 2, 4, len(names) // 10, len(names)])))
+        count = rng.choice([1, 2, 4] if short else [1, 2, 4, len(names) // 10, len(names)])
+        faulty = rng.sample(names, min(len(names), count))
         faults = {name: (shortage if short else surplus)(rng) for name in faulty}
         requests = rng.choice([None, None, 1, 5])
         ending = rng.choice([ANNOUNCED, ANNOUNCED, SILENT, RESET])
@@ -79,7 +81,9 @@ class Job:
         self.settings = ["--workers", rng.choice([1, 1, 2]), "--connections", rng.choice([1, 2, 4]),
                          "--pipeline", self.depth, "--batch", rng.choice([5, 20, 1000]), "--layout", "flat",
                          "--retries", rng.choice([1, 3]), "--stall-timeout", 0.4, "--durability", "process",
-                         *SINKS[self.sink], *(["--shard-size", "4K"] if rng.random() < 0.3 and self.sink != "files" else [])]
+                         *SINKS[self.sink]]
+        if self.sink != "files" and rng.random() < 0.3:
+            self.settings += ["--shard-size", "4K"]
         self.runs = self.kills = 0
 
     def __str__(self):
@@ -112,9 +116,8 @@ class Job:
                     self.kill(run, self.deaths.pop(0)[1])
             return run.ended()
 
-    def come_to_an_end(self, server, folder):
+    def come_to_an_end(self, folder):
         """How many names are right, failed, and so on."""
-        server.add(self.service)
         out = folder / "out"
         done = self.run(out)
         # 1: five deaths in a row with nothing stored between, which the same command forgives.
@@ -135,19 +138,23 @@ class Job:
 def outcome(number, server, tmp_path):
     """What the job came to; or what is wrong with it, a text."""
     job = Job(number)
+    server.add(job.service)
     folder = tmp_path / str(number)
     folder.mkdir()
     try:
-        return job.come_to_an_end(server, folder)
+        return job.come_to_an_end(folder)
     except AssertionError as error:
         return f"{job}\n{error}"
+    finally:
+        server.remove(job.service)
+        remove(folder)
 
 
 def test_no_framing_puts_a_wrong_byte_under_a_name(tmp_path):
     numbers = list(map(int, CHOSEN.split(","))) if CHOSEN else range(JOBS)
     sums, bad = collections.Counter(), []
     with MisframingServer() as server, ThreadPoolExecutor(1 if CHOSEN else AT_ONCE) as pool:
-        for number, came_to in zip(numbers, pool.map(functools.partial(outcome, server=server, tmp_path=tmp_path), numbers)):
+        for came_to in pool.map(functools.partial(outcome, server=server, tmp_path=tmp_path), numbers):
             if isinstance(came_to, str):
                 bad.append(came_to)
                 print(came_to, flush=True)
