@@ -6,6 +6,7 @@ the sockets are bare; each connection has a thread.
 import collections
 import itertools
 import random
+import re
 import socket
 import struct
 import threading
@@ -13,6 +14,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from processes import wait_until
 from raw_server import pages_of
 
 LATE = 0.03  # seconds between an answer and what comes behind it, in a packet of its own
@@ -21,23 +23,24 @@ LATE = 0.03  # seconds between an answer and what comes behind it, in a packet o
 # up for one that it owes: the client has as many answers as it asked for.
 TOO_LATE = 0.08
 
+ANSWER = re.compile(b"HTTP/1.1 [24]")
 ANNOUNCED, SILENT, RESET = "announced, then FIN", "FIN", "RST"  # how a connection ends
 
 
-def lengths(body, off=0, close=False):
+def lengths(body, off=0, close=False, status="200 OK"):
     """An answer whose announced length is off by so many bytes."""
     close = "Connection: close\r\n" if close else ""
-    return f"HTTP/1.1 200 OK\r\n{close}Content-Length: {len(body) + off}\r\n\r\n".encode() + body
+    return f"HTTP/1.1 {status}\r\n{close}Content-Length: {len(body) + off}\r\n\r\n".encode() + body
 
 
-def chunks(body, off=0, close=False):
+def chunks(body, off=0, close=False, status="200 OK"):
     """The same in three chunks, of which the last one is off."""
     size = len(body) // 3 + 7
     pieces = [body[at:at + size] for at in range(0, len(body), size)]
     sizes = [len(piece) for piece in pieces[:-1]] + [len(piece) + off for piece in pieces[-1:]]
     framed = b"".join(b"%x\r\n%s\r\n" % chunk for chunk in zip(sizes, pieces))
-    close = b"Connection: close\r\n" if close else b""
-    return b"HTTP/1.1 200 OK\r\n" + close + b"Transfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+    close = "Connection: close\r\n" if close else ""
+    return f"HTTP/1.1 {status}\r\n{close}Transfer-Encoding: chunked\r\n\r\n".encode() + framed + b"0\r\n\r\n"
 
 
 class Fault(NamedTuple):
@@ -82,7 +85,7 @@ NONE = Fault(lambda frame, body: (frame(body), b""))
 
 
 class Service:
-    """Files (name to body) below /get/, listed by /list.
+    """Files (name to body) below /get/, listed by /list; those `missing` are answered with 404.
 
     `faults` (name to Fault) may be changed at any time. Each happens `times` times (None: always), and to a request
     that says "Connection: close" only if it is not `spared`. Connections end behind `requests` of them (None: never),
@@ -90,16 +93,22 @@ class Service:
     """
 
     def __init__(self, files, faults=None, frame=lengths, times=None, requests=None, ending=ANNOUNCED, heeded=True,
-                 spared=False, lag=0.0, page_size=10_000, page_fault=NONE):
+                 spared=False, lag=0.0, missing=frozenset(), page_size=10_000, page_fault=NONE):
         self.files, self.faults, self.frame, self.times = files, dict(faults or {}), frame, times
         self.requests, self.ending, self.heeded, self.spared = requests, ending, heeded, spared
-        self.lag = lag
+        self.lag, self.missing = lag, missing
         self.pages, self.page_fault = pages_of(list(files), page_size), page_fault
         self.asked = []  # (connection, name, whether it is to be closed behind this), in order of arrival
         self.counts = collections.Counter()  # by name
         self.faulty = collections.Counter()  # by name: answers that had their fault
         self.excused = set()
-        self.url = None  # when a server has it
+        self.server = self.url = None  # when one has it
+
+    def excuses(self):
+        """Names that may have suffered from what no client can know; when its connections have ended."""
+        talks = self.server.talks
+        wait_until(lambda: all(talk.service is not self for talk in list(talks.values())), "its connections ended")
+        return self.excused
 
     def answer_to(self, target, closing, alone):
         """The name asked for (None for a page), the answer, what comes behind it, and how much later."""
@@ -110,7 +119,8 @@ class Service:
         else:
             name = unquote(path.removeprefix("/get/"))
             body, fault = self.files[name], self.fault_of(name, alone)
-        frame = lambda body, off=0: self.frame(body, off, closing)
+        status = "404 Not Found" if name in self.missing else "200 OK"
+        frame = lambda body, off=0: self.frame(body, off, closing, status)
         return name, *fault.make(frame, body), fault.wait
 
     def fault_of(self, name, alone):
@@ -132,7 +142,7 @@ class MisframingServer:
     def add(self, service):
         base = f"/s{next(self.numbers)}"
         self.services[base] = service
-        service.url = self.url + base
+        service.server, service.url = self, self.url + base
         return service
 
     def remove(self, service):
@@ -234,7 +244,7 @@ class Talk:
                 time.sleep(wait)
                 self.named += [name] if name else []
             self.ready += behind
-            self.surplus += behind.count(b"HTTP/1.1 200")
+            self.surplus += len(ANSWER.findall(behind))
             self.flush(surplus=True)
         return closing
 
@@ -242,14 +252,16 @@ class Talk:
         if not self.ready:
             return
         begin = time.monotonic()
-        self.socket.sendall(self.ready)
-        end = time.monotonic()
-        if surplus or self.surplus_at is not None:
-            self.suspects += self.named
-            self.excuses = self.excuses or end - (self.surplus_at or begin) > max(TOO_LATE, 1.5 * self.service.lag)
-            self.surplus_at = begin
-            if self.excuses:
-                self.service.excused.update(self.suspects)
+        try:
+            self.socket.sendall(self.ready)
+        finally:  # nobody may be there any more: it was too late
+            if surplus or self.surplus_at is not None:
+                self.suspects += self.named
+                took = time.monotonic() - (self.surplus_at or begin)
+                self.excuses = self.excuses or took > max(TOO_LATE, 1.5 * self.service.lag)
+                self.surplus_at = begin
+                if self.excuses:
+                    self.service.excused.update(self.suspects)
         self.ready.clear()
         self.named.clear()
 

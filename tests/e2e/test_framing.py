@@ -67,7 +67,7 @@ class Trial:
                         code=None)
         assert self.done.code in (0, 3), f"{self.done}"
         assert self.done.summary["listed"] == len(service.files)
-        self.failed = judge(self.out, service.files, folder, service.excused)
+        self.failed = judge(self.out, service.files, folder, service.excuses())
         assert (self.done.code == 3) == bool(self.failed), f"{self.done}"
 
     def verified(self):
@@ -106,13 +106,13 @@ def test_names_whose_answers_can_never_be_told_apart_fail(frame, kind, server, t
         service = server.add(Service(FEW, dict.fromkeys(faulty, fault), FRAMES[frame], requests=requests))
         tried = Trial(service, folder, depth, connections, sink, kind in BROKEN)
         failed = tried.failed
-        assert failed.keys() | service.excused >= set(faulty) >= failed.keys(), f"{failed} of {faulty}: {tried.done}"
+        assert failed.keys() | service.excuses() >= set(faulty) >= failed.keys(), f"{failed} of {faulty}: {tried.done}"
         assert set(failed.values()) <= (UNENDED if kind in BROKEN else {"bad-framing"}), f"{failed}: {tried.done}"
         words = "not asked for" if kind in DOUBLED else "does not end where"
         assert tried.warnings(words) == 1 or kind in BROKEN or kind in CHUNKS_OFF, f"{tried.done}"
         if sink == "files":
             service.faults.clear()
-        assert tried.verified().keys() | service.excused >= failed.keys()
+        assert tried.verified().keys() | service.excuses() >= failed.keys()
 
     in_each_way(tmp_path, trial, ALL_WAYS if kind in PLAIN and frame == "lengths" else WAYS)
 
@@ -221,6 +221,21 @@ def test_bytes_that_are_no_head_show_that_all_before_them_may_be_anothers(before
                                   for sink in ("files", "tar")])
 
 
+@pytest.mark.parametrize("kind", [*DOUBLED, "dropped", "cut", "empty, the body late"])
+def test_a_refusal_is_nobody_elses_either(kind, server, tmp_path):
+    """A 404 is for good: who gets another's is lost."""
+    missing = {f"n{i:03}" for i in range(5, 60, 11)}
+
+    def trial(folder, depth, connections, requests, sink):
+        service = server.add(Service(FEW, dict.fromkeys(sorted(missing)[:3], FAULTS[kind]), missing=missing, times=1,
+                                     requests=requests))
+        tried = Trial(service, folder, depth, connections, sink, kind in BROKEN)
+        assert tried.failed.keys() - service.excuses() == missing - service.excuses(), f"{tried.failed}: {tried.done}"
+        assert all(tried.failed[name] == "http-status" for name in missing - service.excuses()), f"{tried.failed}"
+
+    in_each_way(tmp_path, trial)
+
+
 @pytest.mark.parametrize("ending", [ANNOUNCED, SILENT, RESET])
 @pytest.mark.parametrize("requests", [1, 7])
 def test_a_connection_that_ends_in_any_way_casts_no_lasting_doubt(ending, requests, server, tmp_path):
@@ -250,7 +265,7 @@ def test_verify_says_that_an_answer_can_be_doubted(frame, kind, server, tmp_path
         assert tried.failed == {}
         service.faults = dict.fromkeys(faulty, FAULTS[kind])
         found = tried.verified()
-        assert found.keys() | service.excused >= set(faulty) >= found.keys(), found
+        assert found.keys() | service.excuses() >= set(faulty) >= found.keys(), found
 
     in_each_way(tmp_path, trial, WAYS)
 
@@ -265,7 +280,7 @@ def test_verify_knows_a_copy_that_was_cut_by_what_the_origin_still_sends(kind, s
         service = server.add(Service(cut_short, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         service.files, service.faults = FEW, dict.fromkeys(faulty, FAULTS[kind])
-        assert tried.verified().keys() | service.excused == set(faulty)
+        assert tried.verified().keys() | service.excuses() == set(faulty)
 
     in_each_way(tmp_path, trial, WAYS)
 
@@ -295,7 +310,7 @@ def test_large_files_are_taken_back_too(kind, server, tmp_path):
         service = server.add(Service(files, dict.fromkeys(faulty, FAULTS[kind]),
                                      requests=requests))
         tried = Trial(service, folder, depth, connections, sink, kind in BROKEN)
-        assert tried.failed.keys() | service.excused >= set(faulty) >= tried.failed.keys(), f"{tried.failed}"
+        assert tried.failed.keys() | service.excuses() >= set(faulty) >= tried.failed.keys(), f"{tried.failed}"
 
     in_each_way(tmp_path, trial)
 
