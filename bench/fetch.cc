@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "origin/catalogue.h"
 #include "store/tar_sink.h"
 #include "worker/fetcher.h"
+#include "worker/outbox.h"
 
 namespace {
 
@@ -42,7 +45,6 @@ class MemorySink final : public store::Sink {
     return store::StoreStatus::file(FailureClass::too_large, "only small bodies are measured");
   }
   void discard(std::string_view) override {}
-  store::StoreStatus commit(store::Lot&) override { return {}; }
 
  private:
   std::string buffer_ = [] {
@@ -52,12 +54,13 @@ class MemorySink final : public store::Sink {
   }();
 };
 
-class Bench final : private worker::Fetcher::Client {
+class Bench final : private worker::Fetcher::Client, private worker::Outbox::Client {
  public:
   Bench(const worker::Settings& settings, const origin::Catalogue& catalogue, store::Sink& sink)
       : catalogue_(catalogue),
         sink_(sink),
         dialect_(std::move(listing::make_dialect("marker", "")).value()),
+        outbox_(sink_, *this),
         fetcher_(loop_, settings, *dialect_, sink_, *this, 0),
         refill_timer_(loop_, [this] { refill(); }) {}
 
@@ -86,28 +89,28 @@ class Bench final : private worker::Fetcher::Client {
       catalogue_.append_name(name, next_++);
       names.append(name);
     }
-    batches_.push_back(std::make_unique<worker::Batch>(
-        wire::BatchView{1, names.count(), false, {names.count()}, names.bytes()}));
-    fetcher_.add(*batches_.back());
+    ++batches_;
+    credits_.insert(++lease_);
+    fetcher_.add(outbox_.add({lease_, names.count(), false, {names.count()}, names.bytes()}));
   }
 
-  void on_stored(const worker::Task& task, uint64_t bytes, const store::Hash128& content) override {
-    worker::Batch& batch = *task.batch;
-    batch.settle_stored(task.index, bytes, content);
-    ++stored_;
-    if (!batch.all_settled()) {
-      if (!sink_.wants_commit(batch.lot())) return;
-      (void)sink_.commit(batch.lot());
-      (void)batch.take_outcome();
-      return;
-    }
-    (void)sink_.commit(batch.lot());
-    (void)batch.take_last_outcome();
-    std::erase_if(batches_, [&](const auto& held) { return held.get() == &batch; });
-    if (batches_.empty() && next_ == catalogue_.files()) return loop_.stop();
-    ++wanted_;
-    refill_timer_.start(Millis(0));
+  void on_answered(const worker::Task& task, bool stored) override {
+    outbox_.on_answered(task, stored);
   }
+  void on_stored(const worker::Task& task, uint64_t bytes, const store::Hash128& content) override {
+    ++stored_;
+    outbox_.on_stored(task, bytes, content);
+  }
+  void on_taken_back(std::span<const worker::Answer>) override { std::exit(1); }
+  void on_misframed(worker::Misframing) override { std::exit(1); }
+  void send_outcome(wire::Outcome outcome) override {
+    if (!outcome.keeps_credit && credits_.erase(outcome.lease) > 0) {
+      ++wanted_;
+      refill_timer_.start(Millis(0));
+    }
+    if (outcome.last && --batches_ == 0 && next_ == catalogue_.files()) loop_.stop();
+  }
+  void on_broken(std::string_view) override { std::exit(1); }
   void on_failed(const worker::Task&, FileFailure failure) override {
     std::fprintf(stderr, "failed: %s\n", failure.text.c_str());
     std::exit(1);
@@ -121,7 +124,10 @@ class Bench final : private worker::Fetcher::Client {
   store::Sink& sink_;
   net::Loop loop_;
   std::unique_ptr<listing::Dialect> dialect_;
-  std::vector<std::unique_ptr<worker::Batch>> batches_;
+  size_t batches_ = 0;  // held
+  uint64_t lease_ = 0;
+  std::set<uint64_t> credits_;  // leases that count
+  worker::Outbox outbox_;
   uint64_t next_ = 0;
   uint64_t stored_ = 0;
   size_t wanted_ = 0;

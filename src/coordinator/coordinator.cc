@@ -360,6 +360,8 @@ class Coordinator final : private ListingWalk::Client,
     give_up(fmt::format("worker {}: {} and run the same command again", link.worker(), text));
   }
 
+  void on_warning(const std::string& text) override { log_warning("{}", text); }
+
   void kill(const WorkerLink& link) override {
     tell_supervisor(wire::KillWorker{link.worker(), static_cast<uint32_t>(link.pid())});
   }

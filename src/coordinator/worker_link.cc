@@ -99,6 +99,11 @@ void WorkerLink::on_frame(const wire::Frame& frame) {
       if (!found) return refuse(found.failure().text);
       return client_.on_pipelining(*this, *found);
     }
+    case wire::MessageType::warning: {
+      Result<wire::Warning> warning = wire::parse_warning(frame.payload);
+      if (!warning) return refuse(warning.failure().text);
+      return client_.on_warning(*this, *warning);
+    }
     case wire::MessageType::fatal: {
       Result<wire::Fatal> fatal = wire::parse_fatal(frame.payload);
       if (!fatal) return refuse(fatal.failure().text);

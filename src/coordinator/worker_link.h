@@ -22,6 +22,7 @@ class WorkerLink final : private net::Stream::Handler {
     virtual void on_pulse(WorkerLink& link, wire::Pulse pulse) = 0;
     virtual void on_pipelining(WorkerLink& link, const wire::Pipelining& found) = 0;
     virtual void on_fatal(WorkerLink& link, const wire::Fatal& fatal) = 0;
+    virtual void on_warning(WorkerLink& link, const wire::Warning& warning) = 0;
     // All messages that have come by now have been told.
     virtual void on_read_end() {}
     // The link is closed. `why` is empty for an end of file; anything else is a worker that must be

@@ -11,6 +11,8 @@ namespace {
 // A worker speaks once a second, whatever the origin does.
 constexpr Millis kSilence{10'000};
 constexpr Millis kSilenceSweep{1'000};
+// Different ones of a run.
+constexpr size_t kMostWarnings = 100;
 
 // Whether the process waits for a device and cannot be interrupted (proc(5), state D): it is slow,
 // not hung, and could not be killed either.
@@ -119,6 +121,11 @@ void Workforce::on_pipelining(WorkerLink&, const wire::Pipelining& found) {
 
 void Workforce::on_fatal(WorkerLink& link, const wire::Fatal& fatal) {
   if (!stopped_) client_.on_fatal(link, fatal.text);
+}
+
+void Workforce::on_warning(WorkerLink&, const wire::Warning& warning) {
+  const bool is_news = warned_.size() < kMostWarnings && warned_.insert(warning.text).second;
+  if (is_news && !stopped_) client_.on_warning(warning.text);
 }
 
 void Workforce::on_read_end() {

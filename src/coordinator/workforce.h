@@ -35,6 +35,8 @@ class Workforce final : private WorkerLink::Client {
     // What all workers together have found of it has changed.
     virtual void on_pipelining(const wire::Pipelining&) {}
     virtual void on_fatal(const WorkerLink& link, const std::string& text) = 0;
+    // What the operator should know; each text once.
+    virtual void on_warning(const std::string&) {}
     // This worker must be ended; on_reaped follows.
     virtual void kill(const WorkerLink& link) = 0;
     // It is gone for good.
@@ -64,6 +66,7 @@ class Workforce final : private WorkerLink::Client {
   void on_pulse(WorkerLink& link, wire::Pulse pulse) override;
   void on_pipelining(WorkerLink& link, const wire::Pipelining& found) override;
   void on_fatal(WorkerLink& link, const wire::Fatal& fatal) override;
+  void on_warning(WorkerLink& link, const wire::Warning& warning) override;
   void on_read_end() override;
   void on_link_ended(WorkerLink& link, const std::string& why) override;
 
@@ -86,6 +89,7 @@ class Workforce final : private WorkerLink::Client {
   wire::Pipelining pipelining_;                   // what all of them have found
   wire::WorkerCounters of_gone_;                  // what those that are gone had counted
   std::unordered_map<pid_t, HolderId> orphaned_;  // link ended, process not yet reaped
+  std::set<std::string> warned_;                  // texts, up to a number
   std::set<pid_t> reaped_;                        // process reaped, end of its link not yet seen
   net::Timer reaper_;  // destroys links that have ended, outside their callbacks
   net::StallSweep silence_;

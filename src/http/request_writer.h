@@ -39,8 +39,15 @@ class RequestWriter {
     append_target(out);
     out += rest_;
   }
+  // Turns the request that was appended last into one that asks the origin to close the connection
+  // behind its answer (RFC 9112 section 9.6).
+  static void make_last(std::string& out) {
+    out.resize(out.size() - kLineEnd.size());
+    out += "Connection: close\r\n\r\n";
+  }
 
  private:
+  static constexpr std::string_view kLineEnd = "\r\n";
   std::string rest_;  // from behind the target to the empty line
 };
 

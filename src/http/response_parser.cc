@@ -1,5 +1,7 @@
 #include "http/response_parser.h"
 
+#include <algorithm>
+
 #include "http/text.h"
 
 namespace gigafetch::http {
@@ -8,6 +10,9 @@ namespace {
 ResponseParser* self(llhttp_t* parser) {
   return static_cast<ResponseParser*>(parser->data);
 }
+
+// What every response begins with.
+constexpr std::string_view kVersionName = "HTTP/";
 
 // "Name: value" as a fetcher would write it: nothing but a colon and at most one space between.
 constexpr uint64_t kPlainGap = 2;
@@ -24,6 +29,8 @@ std::string_view name_of(ResponseFault fault) {
       return "head-limit";
     case ResponseFault::stray_bytes:
       return "stray-bytes";
+    case ResponseFault::surplus:
+      return "surplus";
     case ResponseFault::truncated:
       return "truncated";
     case ResponseFault::handler_stop:
@@ -37,6 +44,7 @@ const llhttp_settings_t& ResponseParser::callbacks() {
     llhttp_settings_t s;
     llhttp_settings_init(&s);
     s.on_message_begin = [](llhttp_t* p) { return self(p)->on_message_begin(); };
+    s.on_version_complete = [](llhttp_t* p) { return self(p)->on_version(); };
     s.on_header_field = [](llhttp_t* p, const char* at, size_t n) {
       return self(p)->on_field_bytes(at, n);
     };
@@ -61,8 +69,9 @@ void ResponseParser::reset() {
   parser_.data = this;
   fault_ = ResponseFault::none;
   fault_text_ = {};
-  in_response_ = in_head_ = interim_ = false;
+  in_response_ = in_head_ = version_read_ = interim_ = false;
   interim_count_ = 0;
+  idle_line_ends_ = 0;
   plain_left_ = 0;
   feed_offset_ = overhead_begin_ = 0;
 }
@@ -72,12 +81,28 @@ ResponseFault ResponseParser::feed(std::string_view bytes) {
   // Never without a byte: llhttp would lose its place in a span.
   while (!bytes.empty() && fault_ == ResponseFault::none) {
     if (paused_) {
-      refuse(ResponseFault::stray_bytes, "bytes follow the last response that was asked for");
+      return feed_idle(bytes);
     } else if (plain_left_ > 0) {
       take_plain_body(bytes);
     } else if (!begin_plain(bytes)) {
       bytes.remove_prefix(parse_some(bytes));
     }
+  }
+  return fault_;
+}
+
+ResponseFault ResponseParser::feed_idle(std::string_view bytes) {
+  if (fault_ != ResponseFault::none) return fault_;
+  const size_t line_ends = std::min(bytes.find_first_not_of("\r\n"), bytes.size());
+  idle_line_ends_ += line_ends;
+  bytes.remove_prefix(line_ends);
+  if (bytes.empty() && idle_line_ends_ <= kMaxIdleLineEnds) return fault_;
+  // By the first byte, so that it does not matter how many have come.
+  const bool is_response = !bytes.empty() && bytes.front() == kVersionName.front();
+  if (is_response) {
+    refuse(ResponseFault::surplus, "a response follows that no request asked for");
+  } else {
+    refuse(ResponseFault::stray_bytes, "bytes follow the last response that was asked for");
   }
   return fault_;
 }
@@ -181,7 +206,8 @@ uint64_t ResponseParser::offset_of(const char* at) const {
 
 int ResponseParser::on_message_begin() {
   in_response_ = in_head_ = true;
-  interim_ = false;
+  version_read_ = interim_ = false;
+  idle_line_ends_ = 0;
   fields_ = codings_ = 0;
   in_name_ = coding_folded_ = false;
   field_ = Field::other;
@@ -190,6 +216,11 @@ int ResponseParser::on_message_begin() {
   location_.clear();
   retry_after_.clear();
   transfer_encoding_.clear();
+  return HPE_OK;
+}
+
+int ResponseParser::on_version() {
+  version_read_ = true;
   return HPE_OK;
 }
 

@@ -24,6 +24,9 @@ inline constexpr size_t kMaxHeadBytes = 32 * 1024;
 inline constexpr uint32_t kMaxHeadFields = 100;
 // Interim (1xx) responses before one final response.
 inline constexpr uint32_t kMaxInterimResponses = 16;
+// Line ends that may stand behind a response (RFC 9112 section 2.2 has a client skip them), while
+// no other is awaited.
+inline constexpr size_t kMaxIdleLineEnds = 16;
 
 // The head of a final response. The views are valid inside Handler::on_head only.
 struct ResponseHead {
@@ -45,7 +48,8 @@ enum class ResponseFault : uint8_t {
   none,
   bad_framing,   // not HTTP/1.x, or no safe way to tell where the body ends
   head_limit,    // over kMaxHeadBytes or kMaxHeadFields, or too many interim responses
-  stray_bytes,   // bytes that no request asked for
+  stray_bytes,   // bytes that no request asked for and that begin no response
+  surplus,       // a response, or the beginning of one, that no request asked for
   truncated,     // the connection ended inside a response
   handler_stop,  // the handler asked for the end
 };
@@ -82,12 +86,19 @@ class ResponseParser {
   // Parses `bytes`. After a fault every further call gives the same fault.
   ResponseFault feed(std::string_view bytes);
 
+  // The same while no request awaits a response: line ends are skipped, anything else is a fault.
+  ResponseFault feed_idle(std::string_view bytes);
+
   // The peer has closed its side. A body that only the end of the connection delimits (RFC 9112
   // section 6.3, rule 8) is completed; inside anything else the fault is `truncated`.
   ResponseFault finish();
 
   // Whether the first byte of a response that is not yet complete has arrived.
   bool in_response() const { return in_response_; }
+
+  // Whether the bytes behind the last response begin no other one: a fault that is about where that
+  // response ended, rather than about the next.
+  bool at_no_head() const { return in_response_ && in_head_ && !version_read_; }
 
   // What was wrong, in words; empty without a fault.
   std::string_view fault_text() const { return fault_text_; }
@@ -113,6 +124,7 @@ class ResponseParser {
   void skip(std::string_view& bytes, size_t count);
   size_t parse_some(std::string_view bytes);
   int on_message_begin();
+  int on_version();
   int on_field_bytes(const char* at, size_t length);
   int on_name_complete();
   int on_value_bytes(const char* at, size_t length);
@@ -129,14 +141,16 @@ class ResponseParser {
   std::string_view fault_text_;
 
   bool in_response_ = false;
-  bool in_head_ = false;  // between the first byte and the end of the head
-  bool interim_ = false;  // the response being parsed is a 1xx
-  bool paused_ = false;   // on_complete said Next::none inside the current feed()
+  bool in_head_ = false;       // between the first byte and the end of the head
+  bool version_read_ = false;  // its first bytes are HTTP's
+  bool interim_ = false;       // the response being parsed is a 1xx
+  bool paused_ = false;        // on_complete said Next::none inside the current feed()
   PlainHeadReader plain_heads_;
   uint64_t plain_left_ = 0;  // of the body of a response that llhttp knows nothing of
   uint32_t fields_ = 0;
   uint32_t codings_ = 0;  // Transfer-Encoding fields in this head
   uint32_t interim_count_ = 0;
+  size_t idle_line_ends_ = 0;  // behind the last response
 
   // The field being read. Its name is kept as far as the longest name of interest is long.
   static constexpr size_t kNameRoom = 24;

@@ -5,8 +5,8 @@ namespace gigafetch::net {
 using http::ResponseFault;
 using http::ResponseParser;
 
-HttpConnection::HttpConnection(Loop& loop, HttpConnection::Handler& handler)
-    : loop_(loop), handler_(handler), stream_(loop, *this), parser_(*this) {}
+HttpConnection::HttpConnection(Loop& loop, HttpConnection::Handler& handler, Announced announced)
+    : loop_(loop), handler_(handler), stream_(loop, *this), parser_(*this), await_end_(announced) {}
 
 int HttpConnection::connect(const SocketAddress& address) {
   parser_.reset();
@@ -40,16 +40,15 @@ void HttpConnection::on_connected() {
 void HttpConnection::on_bytes(std::string_view bytes) {
   last_activity_ = monotonic_now();
   Closure closure;
-  if (outstanding_ == 0) {
-    closure.cause = Closure::Cause::bad_response;
-    closure.fault = ResponseFault::stray_bytes;
-    closure.text = "bytes came that no request asked for";
-    return finish(closure);
-  }
-  closure.fault = parser_.feed(bytes);
+  const bool idle = outstanding_ == 0 || announced_;
+  closure.fault = idle ? parser_.feed_idle(bytes) : parser_.feed(bytes);
   if (closure.fault == ResponseFault::none) return handler_.on_read_end();
   if (is_ambiguous()) {
     refuse_ambiguous(closure);
+  } else if (announced_ && outstanding_ > 0 && closure.fault == ResponseFault::surplus) {
+    // The origin has gone on behind its announcement: with a response that was asked for.
+    closure.cause = Closure::Cause::announced;
+    closure.fault = ResponseFault::none;
   } else if (closure.fault != ResponseFault::handler_stop) {
     closure.cause = Closure::Cause::bad_response;
     closure.text = parser_.fault_text();
@@ -71,7 +70,7 @@ ResponseParser::Next HttpConnection::on_complete(bool keep_alive) {
   handler_.on_response();
   if (!keep_alive) {
     announced_ = true;
-    return ResponseParser::Next::stop;
+    return await_end_ == Announced::await ? ResponseParser::Next::none : ResponseParser::Next::stop;
   }
   return outstanding_ > 0 ? ResponseParser::Next::more : ResponseParser::Next::none;
 }
@@ -103,6 +102,8 @@ void HttpConnection::refuse_ambiguous(Closure& closure) {
 void HttpConnection::finish(Closure closure) {
   closure.unanswered = outstanding_;
   closure.in_response = parser_.in_response();
+  closure.no_head = closure.fault == ResponseFault::stray_bytes ||
+                    (closure.fault == ResponseFault::bad_framing && parser_.at_no_head());
   closure.responses = responses_;
   close();
   handler_.on_closed(closure);

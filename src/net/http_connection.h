@@ -34,7 +34,10 @@ struct Closure {
   std::string_view text;     // the fault in words
   uint32_t unanswered = 0;   // requests without a complete response, oldest first
   bool in_response = false;  // the oldest of them had begun to be answered
-  uint64_t responses = 0;    // complete responses on this connection
+  // What had come behind the last complete response begins no other one: it is that response's end
+  // that is in doubt. Not with ResponseFault::surplus.
+  bool no_head = false;
+  uint64_t responses = 0;  // complete responses on this connection
 };
 
 class HttpConnection final : private Stream::Handler, private http::ResponseParser::Handler {
@@ -54,8 +57,14 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
     virtual void on_closed(const Closure& closure) = 0;
   };
 
+  // What becomes of a connection whose origin has announced its end.
+  enum class Announced : uint8_t {
+    close,  // it is closed behind the announcing response
+    await,  // it is read on until the origin's end, which shows that nothing else was to come
+  };
+
   // `loop` and `handler` must outlive the connection, which must not be destroyed in a callback.
-  HttpConnection(Loop& loop, Handler& handler);
+  HttpConnection(Loop& loop, Handler& handler, Announced announced = Announced::close);
 
   // Closed to connecting. When not even a try can be made, stays closed and returns the error
   // (negative, see uv_strerror).
@@ -68,7 +77,9 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   // on_response, which return false or let on_read_end do it.
   void close();
 
-  bool is_open() const { return open_; }
+  bool is_open() const { return open_ && !announced_; }
+  // Open, but its end is announced: nothing more is to be sent (Announced::await).
+  bool is_ending() const { return open_ && announced_; }
   bool is_closed() const { return stream_.is_closed(); }
   uint32_t outstanding() const { return outstanding_; }  // requests sent, not fully answered
   uint64_t sent() const { return sent_; }                // requests sent on this connection
@@ -77,6 +88,8 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   // When something last happened that shows life: a connect() or send() of ours after idleness, or
   // bytes of the origin's.
   TimePoint last_activity() const { return last_activity_; }
+  // Whether bytes, or the end, have come and wait to be read. A system call.
+  bool has_unread() const { return stream_.has_unread(); }
 
  private:
   void on_connected() override;
@@ -95,6 +108,7 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   HttpConnection::Handler& handler_;
   Stream stream_;
   http::ResponseParser parser_;
+  const Announced await_end_;
   bool open_ = false;
   bool announced_ = false;  // the last response said "Connection: close" or the like
   bool endless_ = false;    // of the response under way: see ResponseHead

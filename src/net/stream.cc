@@ -194,6 +194,11 @@ void Stream::close_reset() {
   let_go();
 }
 
+bool Stream::has_unread() const {
+  char byte;
+  return ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
 int Stream::fd() const {
   uv_os_fd_t fd = -1;
   if (handle_ == nullptr || uv_fileno(&handle_->uv.handle, &fd) != 0) return -1;

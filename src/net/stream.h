@@ -68,6 +68,9 @@ class Stream {
 
   bool is_closed() const { return handle_ == nullptr; }
 
+  // Whether the peer's bytes, or its end, have come and were not yet read. A system call.
+  bool has_unread() const;
+
   // The descriptor, -1 when closed.
   int fd() const;
 

@@ -20,7 +20,6 @@ class CompareSink final : public Sink {
   StoreStatus open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
                    std::unique_ptr<BodyWriter>& writer) override;
   void discard(std::string_view) override {}
-  StoreStatus commit(Lot&) override { return {}; }
 
  private:
   class Comparer;

@@ -28,12 +28,11 @@ class FileSink final : public Sink {
 
   std::optional<FailureClass> refuses(std::string_view name) override;
   std::string_view refusal_text(FailureClass refusal) const override;
+  // Writes are in the page cache when put and close return, which outlives this process.
   StoreStatus put(Lot& lot, std::string_view name, std::string_view body) override;
   StoreStatus open(Lot& lot, std::string_view name, std::optional<uint64_t> size,
                    std::unique_ptr<BodyWriter>& writer) override;
-  // Writes are in the page cache when put and close return, which outlives this process.
   void discard(std::string_view name) override;
-  StoreStatus commit(Lot&) override { return {}; }
 
  private:
   class Writer;

@@ -3,15 +3,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string>
 
 #include "base/io.h"
 
 namespace gigafetch::store {
 namespace {
 
-constexpr int kCreate = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+constexpr int kCreate = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 constexpr mode_t kMode = 0666;  // less the umask
+constexpr size_t kMoveBytes = 256 * 1024;
 
 }  // namespace
 
@@ -74,6 +77,20 @@ StoreStatus ShardFile::cut(uint64_t size) {
   }
   size_ = size;
   return {};
+}
+
+StoreStatus ShardFile::take_out(uint64_t begin, uint64_t count) {
+  std::string buffer(kMoveBytes, '\0');
+  for (uint64_t from = begin + count; from < size_;) {
+    const size_t step = static_cast<size_t>(std::min<uint64_t>(buffer.size(), size_ - from));
+    const ssize_t got = ::pread(fd_.get(), buffer.data(), step, static_cast<off_t>(from));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return failed(got < 0 ? errno : EIO, "read");
+    const std::string_view moved(buffer.data(), static_cast<size_t>(got));
+    if (StoreStatus status = overwrite(from - count, moved); !status.ok()) return status;
+    from += moved.size();
+  }
+  return cut(size_ - count);
 }
 
 StoreStatus ShardFile::sync() {

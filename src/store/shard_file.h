@@ -32,6 +32,8 @@ class ShardFile {
   StoreStatus overwrite(uint64_t offset, std::string_view bytes);
   // Back to a size it has had.
   StoreStatus cut(uint64_t size);
+  // Takes `count` bytes from `begin` on out of it: those behind them move up.
+  StoreStatus take_out(uint64_t begin, uint64_t count);
   StoreStatus sync();
 
  private:

@@ -1,9 +1,13 @@
 #include "store/tar_sink.h"
 
 #include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/escape.h"
+#include "store/shard_reader.h"
 
 namespace gigafetch::store {
 namespace {
@@ -17,8 +21,10 @@ constexpr size_t kSmallLotBytes = 256 * 1024;
 constexpr size_t kSmallLotFiles = 250;
 constexpr size_t kWorthCommitting = 64 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
-// The same for files that were streamed: each holds a shard until then.
-constexpr size_t kLotStreams = 4;
+// A commit that is unproven for so many calls of step_aside() holds up no further ones; but of
+// shards that wait for it there are never more than this.
+constexpr uint32_t kHeldUpTooLong = 10;
+constexpr size_t kMostAside = 16;
 // Files in pieces are gathered while all of them that are not whole have come to less than this.
 constexpr size_t kAllComing = 4 * 1024 * 1024;
 // Pieces of a streamed file become a frame when they have come to so much.
@@ -42,7 +48,7 @@ class TarSink::Writer final : public BodyWriter {
     if (stream_ == nullptr || closed_) return;
     stream_->pending.clear();
     // A shard that cannot be cut takes no further file.
-    stream_->free = stream_->shard->cut(begin_).ok();
+    stream_->busy = !stream_->file->cut(begin_).ok();
   }
 
   StoreStatus append(std::string_view piece) override {
@@ -64,12 +70,12 @@ class TarSink::Writer final : public BodyWriter {
     if (StoreStatus status = write_pending(); !status.ok()) return status;
     if (size_ != announced_) {
       const std::string header = header_of(size_);
-      if (StoreStatus status = stream_->shard->overwrite(begin_, header); !status.ok()) {
+      if (StoreStatus status = stream_->file->overwrite(begin_, header); !status.ok()) {
         return status;
       }
     }
     closed_ = true;
-    lot_.streamed.push_back(stream_->shard->end(false));
+    lot_.streamed = stream_->file->end(false);
     return {};
   }
 
@@ -82,10 +88,10 @@ class TarSink::Writer final : public BodyWriter {
   StoreStatus start_stream() {
     if (StoreStatus status = sink_.take_stream(stream_); !status.ok()) return status;
     sink_.update_time();
-    begin_ = stream_->shard->size();
+    begin_ = stream_->file->size();
     stream_->entry_hash = index_hash(name_);
     stream_->entry_begin = begin_;
-    StoreStatus status = stream_->shard->append(header_of(announced_));
+    StoreStatus status = stream_->file->append(header_of(announced_));
     if (status.ok()) status = stream(gathered_);
     sink_.coming_ -= gathered_.size();
     gathered_ = {};
@@ -99,14 +105,14 @@ class TarSink::Writer final : public BodyWriter {
   }
 
   StoreStatus stream(std::string_view piece) {
-    if (!sink_.compressor_) return stream_->shard->append(piece);
+    if (!sink_.compressor_) return stream_->file->append(piece);
     stream_->pending += piece;
     return stream_->pending.size() < kStreamFrame ? StoreStatus() : write_pending();
   }
 
   StoreStatus write_pending() {
     if (stream_->pending.empty()) return {};
-    const StoreStatus status = stream_->shard->append(sink_.packed(stream_->pending));
+    const StoreStatus status = stream_->file->append(sink_.packed(stream_->pending));
     stream_->pending.clear();
     return status;
   }
@@ -117,7 +123,7 @@ class TarSink::Writer final : public BodyWriter {
   uint64_t announced_;  // size that the header has; 0: not known
   uint64_t size_ = 0;
   std::string gathered_;
-  Stream* stream_ = nullptr;
+  Shard* stream_ = nullptr;
   uint64_t begin_ = 0;  // of the member, in the shard
   bool closed_ = false;
 };
@@ -153,27 +159,96 @@ std::string_view TarSink::refusal_text(FailureClass refusal) const {
   return store::refusal_text(options_.layout, refusal);
 }
 
-StoreStatus TarSink::create(std::unique_ptr<ShardFile>& shard) {
+std::string_view TarSink::packed(std::string_view bytes) {
+  return compressor_ ? compressor_->compress(bytes) : bytes;
+}
+
+// --- shards ---
+
+StoreStatus TarSink::create(std::unique_ptr<ShardFile>& file) {
   const ShardId first{options_.worker, next_number_};
-  StoreStatus status = ShardFile::create(output_fd_, first, compressor_.has_value(), shard);
-  if (status.ok()) next_number_ = shard->id().number + 1;
+  StoreStatus status = ShardFile::create(output_fd_, first, compressor_.has_value(), file);
+  if (status.ok()) next_number_ = file->id().number + 1;
   return status;
 }
+
+TarSink::Shard& TarSink::adopt(std::unique_ptr<ShardFile> file) {
+  Shard& shard = shards_.emplace_back();
+  shard.file = std::move(file);
+  return shard;
+}
+
+// One that stepped aside and waits for nothing any more; null when there is none.
+TarSink::Shard* TarSink::shard_aside() {
+  const auto found = std::find_if(shards_.begin(), shards_.end(), [&](const Shard& shard) {
+    return !shard.streams && !shard.full && !shard.broken && &shard != main_ &&
+           shard.tail.empty() && !is_full(*shard.file);
+  });
+  return found == shards_.end() ? nullptr : &*found;
+}
+
+StoreStatus TarSink::want_main() {
+  if (main_ == nullptr) main_ = shard_aside();
+  if (main_ != nullptr) return {};
+  std::unique_ptr<ShardFile> file;
+  if (StoreStatus status = create(file); !status.ok()) return status;
+  main_ = &adopt(std::move(file));
+  return {};
+}
+
+StoreStatus TarSink::take_stream(Shard*& stream) {
+  const auto found = std::find_if(shards_.begin(), shards_.end(), [](const Shard& shard) {
+    return shard.streams && !shard.busy && !shard.full;
+  });
+  if (found != shards_.end()) {
+    stream = &*found;
+  } else {
+    std::unique_ptr<ShardFile> file;
+    if (StoreStatus status = create(file); !status.ok()) return status;
+    stream = &adopt(std::move(file));
+    stream->streams = true;
+  }
+  stream->busy = true;
+  return {};
+}
+
+void TarSink::forget(Shard& shard) {
+  std::erase(to_look_at_, &shard);
+  if (main_ == &shard) main_ = nullptr;
+  shards_.remove_if([&](const Shard& each) { return &each == &shard; });
+}
+
+void TarSink::step_aside() {
+  const Receipt front = main_ == nullptr || main_->tail.empty() ? 0 : main_->tail.front().receipt;
+  held_up_ = front != 0 && front == held_up_by_ ? held_up_ + 1 : 0;
+  held_up_by_ = front;
+  if (held_up_ < kHeldUpTooLong) return;
+  const auto aside = std::count_if(shards_.begin(), shards_.end(), [](const Shard& shard) {
+    return !shard.streams && !shard.full;
+  });
+  if (static_cast<size_t>(aside) <= kMostAside) main_ = nullptr;
+}
+
+// --- gathering ---
 
 StoreStatus TarSink::put(Lot& lot, std::string_view name, std::string_view body) {
   if (StoreStatus status = map(name); !status.ok()) return status;
   // Now, when the file can still be put off for want of a descriptor.
   if (main_ == nullptr) {
-    if (StoreStatus status = create(main_); !status.ok()) return status;
+    if (StoreStatus status = want_main(); !status.ok()) return status;
   }
+  gather(lot, index_hash(name), path_, body);
+  return {};
+}
+
+void TarSink::gather(Lot& lot, uint32_t hash, std::string_view path, std::string_view body) {
   if (lot.members.empty()) begin(lot);
   const size_t before = lot.members.size();
-  lot.entries.push_back({index_hash(name), static_cast<uint32_t>(before / kTarBlock)});
-  headers_.append(lot.members, path_, body.size());
+  lot.entries.push_back({hash, static_cast<uint32_t>(before / kTarBlock)});
+  headers_.append(lot.members, path, body.size());
   lot.members += body;
   lot.members.append(tar_padding(body.size()), '\0');
   gathered_ += lot.members.size() - before;
-  return {};
 }
 
 // In a buffer that was used before, and most lately: its memory is the process's already, and near.
@@ -191,102 +266,223 @@ StoreStatus TarSink::open(Lot& lot, std::string_view name, std::optional<uint64_
   return {};
 }
 
-StoreStatus TarSink::take_stream(Stream*& stream) {
-  auto found =
-      std::find_if(streams_.begin(), streams_.end(), [](const Stream& each) { return each.free; });
-  if (found == streams_.end()) {
-    std::unique_ptr<ShardFile> shard;
-    if (StoreStatus status = create(shard); !status.ok()) return status;
-    // In the place of one that is finished, if there is one.
-    found = std::find_if(streams_.begin(), streams_.end(),
-                         [](const Stream& each) { return each.shard == nullptr; });
-    if (found == streams_.end()) found = streams_.emplace(streams_.end());
-    found->shard = std::move(shard);
-  }
-  found->free = false;
-  stream = &*found;
-  return {};
-}
+// --- committing ---
 
 bool TarSink::wants_commit(const Lot& lot) const {
   const bool many = !compressor_ && !options_.sync_files && lot.members.size() >= kSmallLotBytes &&
                     lot.entries.size() >= kSmallLotFiles;
-  const bool full = many || lot.members.size() >= kLotBytes ||
-                    (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
-  return full || lot.streamed.size() >= kLotStreams;
+  return many || lot.members.size() >= kLotBytes ||
+         (gathered_ >= kAllLotsBytes && lot.members.size() >= kWorthCommitting);
 }
 
-std::string_view TarSink::packed(std::string_view bytes) {
-  return compressor_ ? compressor_->compress(bytes) : bytes;
+StoreStatus TarSink::commit(Lot& lot, Receipt& receipt) {
+  receipt = 0;
+  if (lot.members.empty()) return {};
+  Commit& commit = new_commit(lot, receipt);
+  return sealed(commit, append_to_main(lot, receipt, commit));
 }
 
-StoreStatus TarSink::commit(Lot& lot) {
-  StoreStatus status = append_to_main(lot);
-  for (const ShardEnd& streamed : std::exchange(lot.streamed, {})) {
-    if (status.ok()) status = commit_stream(lot, streamed);
+StoreStatus TarSink::commit_streamed(Lot& lot, Receipt& receipt) {
+  receipt = 0;
+  if (!lot.streamed) return {};
+  Commit& commit = new_commit(lot, receipt);
+  const auto found = std::find_if(shards_.begin(), shards_.end(), [&](const Shard& shard) {
+    return shard.file->id().number == lot.streamed->number;
+  });
+  lot.streamed.reset();
+  ShardTail::Piece piece;
+  piece.receipt = receipt;
+  piece.begin = found->entry_begin;
+  piece.end = found->file->size();
+  piece.entries = {{found->entry_hash, 0}};
+  piece.blocks = (piece.end - piece.begin) / kTarBlock;
+  found->tail.add(std::move(piece));
+  found->full = is_full(*found->file);
+  commit.shard = &*found;
+  return sealed(commit, {});
+}
+
+TarSink::Commit& TarSink::new_commit(Lot& lot, Receipt& receipt) {
+  receipt = next_receipt_++;
+  Commit& commit = commits_[receipt];
+  commit.lot = &lot;
+  return commit;
+}
+
+// A shard that the commit has filled gets its end of archive.
+StoreStatus TarSink::sealed(Commit& commit, StoreStatus status) {
+  if (status.ok() && commit.shard->full) {
+    status = commit.shard->file->append(packed(end_of_archive()));
   }
-  if (!status.ok() && main_ != nullptr) {
-    // What this lot has appended to it is told nobody: the next lot must not come behind that.
-    main_->index().flush();
-    main_.reset();
+  if (!status.ok() && commit.shard != nullptr) {
+    // What this lot has appended is told nobody: nothing must come behind it.
+    commit.shard->broken = true;
+    if (main_ == commit.shard) main_ = nullptr;
   }
   return status;
 }
 
-StoreStatus TarSink::append_to_main(Lot& lot) {
+StoreStatus TarSink::append_to_main(Lot& lot, Receipt receipt, Commit& commit) {
   if (lot.members.empty()) return {};
-  if (main_ == nullptr) {
-    if (StoreStatus status = create(main_); !status.ok()) return status;
+  if (StoreStatus status = want_main(); !status.ok()) return status;
+  Shard& shard = *main_;
+  ShardTail::Piece piece;
+  piece.receipt = receipt;
+  piece.begin = shard.file->size();
+  if (StoreStatus status = shard.file->append(packed(lot.members)); !status.ok()) {
+    shard.broken = true;  // its end is in doubt
+    main_ = nullptr;
+    return status;
   }
-  const uint64_t begin = main_->size();
-  if (StoreStatus status = main_->append(packed(lot.members)); !status.ok()) return status;
-  main_->index().add(lot.entries, lot.members.size() / kTarBlock, begin, main_->size());
+  piece.end = shard.file->size();
+  piece.entries = std::exchange(lot.entries, {});
+  piece.blocks = lot.members.size() / kTarBlock;
   gathered_ -= lot.members.size();
   lot.members.clear();
-  lot.entries.clear();
   if (spare_.size() < kSpareBuffers) spare_.push_back(std::exchange(lot.members, {}));
-  bool full = is_full(*main_);
-  std::unique_ptr<ShardFile> next;
+  shard.tail.add(std::move(piece));
+  commit.shard = &shard;
+  if (!is_full(*shard.file)) return {};
   // While other lots wait for a shard there is one: a commit cannot be put off for want of a
   // descriptor, as a file can. The full one goes on until it can be replaced.
-  if (full && gathered_ > 0) full = create(next).kind() != StoreStatus::Kind::busy;
-  StoreStatus status = seal(*main_, lot, full);
-  if (full) main_ = std::move(next);
-  return status;
+  std::unique_ptr<ShardFile> next;
+  if (gathered_ > 0 && create(next).kind() == StoreStatus::Kind::busy) return {};
+  shard.full = true;
+  main_ = next == nullptr ? nullptr : &adopt(std::move(next));
+  return {};
 }
 
-StoreStatus TarSink::commit_stream(Lot& lot, const ShardEnd& streamed) {
-  const auto stream = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& each) {
-    return each.shard != nullptr && each.shard->id().number == streamed.number;
-  });
-  ShardFile& shard = *stream->shard;
-  const IndexEntry entry{stream->entry_hash, 0};
-  const uint64_t blocks = (shard.size() - stream->entry_begin) / kTarBlock;
-  shard.index().add({&entry, 1}, blocks, stream->entry_begin, shard.size());
-  const bool full = is_full(shard);
-  StoreStatus status = seal(shard, lot, full);
-  if (full) stream->shard.reset();
-  stream->free = status.ok() && !full;
-  return status;
+// --- telling ---
+
+void TarSink::prove(Receipt receipt) {
+  Commit& commit = commits_.at(receipt);
+  commit.proven = true;
+  to_look_at_.push_back(commit.shard);
 }
 
-StoreStatus TarSink::seal(ShardFile& shard, Lot& lot, bool full) {
-  if (full) {
-    if (StoreStatus status = shard.append(packed(end_of_archive())); !status.ok()) return status;
-    shard.index().flush();
+bool TarSink::take_tellable(Tellable& tellable, StoreStatus& status) {
+  while (!to_look_at_.empty()) {
+    Shard& shard = *to_look_at_.front();
+    const Receipt front = shard.tail.empty() ? 0 : shard.tail.front().receipt;
+    const auto commit = commits_.find(front);
+    if (commit == commits_.end() || !commit->second.proven) {
+      to_look_at_.pop_front();
+      continue;
+    }
+    commits_.erase(commit);
+    tellable.receipt = front;
+    status = tell(shard, tellable.end);
+    return true;
   }
+  return false;
+}
+
+StoreStatus TarSink::tell(Shard& shard, ShardEnd& end) {
+  ShardFile& file = *shard.file;
+  const ShardTail::Piece piece = shard.tail.take_front();
+  file.index().add(piece.entries, piece.blocks, piece.begin, piece.end);
   if (options_.sync_files) {
-    if (StoreStatus status = shard.sync(); !status.ok()) return status;
+    if (StoreStatus status = file.sync(); !status.ok()) return status;
   }
-  lot.committed.push_back(shard.end(full));
+  const bool finished = shard.full && shard.tail.empty();
+  end = file.end(finished);
+  if (!finished) end.end = piece.end;
+  shard.busy = false;
+  if (finished) {
+    file.index().flush();
+    forget(shard);
+  }
+  return {};
+}
+
+// --- taking back ---
+
+StoreStatus TarSink::take_back(std::span<const TakenBack> files) {
+  std::unordered_map<Lot*, Paths> by_lot;
+  std::vector<std::pair<Receipt, Lot*>> undone;
+  for (const TakenBack& file : files) {
+    if (StoreStatus status = map(file.name); !status.ok()) return status;
+    by_lot[file.lot].insert(path_);
+    if (file.receipt != 0) undone.emplace_back(file.receipt, file.lot);
+  }
+  for (const auto& [lot, paths] : by_lot)
+    drop_gathered(*lot, paths);
+  // From the last on, so that what moves up within a shard is as little as can be.
+  std::sort(undone.begin(), undone.end(), std::greater<>());
+  undone.erase(std::unique(undone.begin(), undone.end()), undone.end());
+  for (const auto& [receipt, lot] : undone) {
+    if (StoreStatus status = undo(receipt, by_lot.at(lot)); !status.ok()) return status;
+  }
+  return {};
+}
+
+// Closes the gaps that the members leave.
+void TarSink::drop_gathered(Lot& lot, const Paths& paths) {
+  const std::string_view members = lot.members;
+  size_t from = 0, to = 0, kept = 0;
+  for (size_t i = 0; i < lot.entries.size(); ++i) {
+    TarMember member;
+    const TarParse parsed = parse_tar_header(members.substr(from), member);
+    assert(parsed == TarParse::member);
+    (void)parsed;
+    const size_t size = member.header_bytes + member.size + tar_padding(member.size);
+    if (!paths.contains(member.path)) {
+      lot.entries[kept++] = {lot.entries[i].hash, static_cast<uint32_t>(to / kTarBlock)};
+      std::memmove(lot.members.data() + to, lot.members.data() + from, size);
+      to += size;
+    }
+    from += size;
+  }
+  gathered_ -= from - to;
+  lot.members.resize(to);
+  lot.entries.resize(kept);
+}
+
+// What is left of the commit is gathered again.
+StoreStatus TarSink::undo(Receipt receipt, const Paths& paths) {
+  const Commit commit = commits_.extract(receipt).mapped();
+  Shard& shard = *commit.shard;
+  if (!shard.streams) {
+    if (StoreStatus status = gather_again(receipt, commit, paths); !status.ok()) return status;
+  }
+  if (StoreStatus status = shard.tail.remove(receipt, *shard.file); !status.ok()) return status;
+  shard.busy = false;
+  to_look_at_.push_back(&shard);
+  return {};
+}
+
+StoreStatus TarSink::gather_again(Receipt receipt, const Commit& commit, const Paths& paths) {
+  const Shard& shard = *commit.shard;
+  const ShardTail::Piece& piece = *shard.tail.find(receipt);
+  const ShardName name{shard.file->id(), compressor_.has_value()};
+  const auto unreadable = [](const Error& why) {
+    return StoreStatus::run(fmt::format("{}; see to the disk", why.text));
+  };
+  Result<ShardReader> reader = ShardReader::open(output_fd_, name, piece.begin, piece.end);
+  if (!reader) return unreadable(reader.failure());
+  std::string body;
+  for (;;) {
+    Result<std::optional<TarMember>> member = reader->next();
+    if (!member) return unreadable(member.failure());
+    if (!*member) break;
+    const std::string path = (*member)->path;
+    if (paths.contains(path)) continue;
+    body.clear();
+    for (;;) {
+      Result<std::string_view> part = reader->body();
+      if (!part) return unreadable(part.failure());
+      if (part->empty()) break;
+      body += *part;
+    }
+    const auto name_of_it = name_of_path(options_.layout, path, PathLimits::none);
+    gather(*commit.lot, name_of_it ? index_hash(*name_of_it) : 0, path, body);
+  }
   return {};
 }
 
 void TarSink::finish_run() {
-  if (main_ != nullptr) main_->index().flush();
-  for (Stream& stream : streams_) {
-    if (stream.shard != nullptr) stream.shard->index().flush();
-  }
+  for (Shard& shard : shards_)
+    shard.file->index().flush();
 }
 
 }  // namespace gigafetch::store

@@ -10,7 +10,7 @@ namespace {
 
 bool is_known(uint8_t type) {
   return (type >= static_cast<uint8_t>(MessageType::hello) &&
-          type <= static_cast<uint8_t>(MessageType::pipelining)) ||
+          type <= static_cast<uint8_t>(MessageType::warning)) ||
          (type >= static_cast<uint8_t>(MessageType::figures) &&
           type <= static_cast<uint8_t>(MessageType::worker_reaped));
 }

@@ -18,7 +18,7 @@
 
 namespace gigafetch::wire {
 
-inline constexpr uint8_t kVersion = 4;
+inline constexpr uint8_t kVersion = 5;
 inline constexpr size_t kFrameHeaderBytes = 8;
 // The largest message is an outcome in which each of a batch's names failed with a full text.
 inline constexpr size_t kMaxPayloadBytes = 8 * 1024 * 1024;
@@ -35,6 +35,7 @@ enum class MessageType : uint8_t {
   pace = 8,
   shards = 9,
   pipelining = 10,
+  warning = 11,
   // Between supervisor and coordinator (drain and stop too).
   figures = 16,
   done = 17,

@@ -329,6 +329,19 @@ Result<Fatal> parse_fatal(std::string_view payload) {
   return message;
 }
 
+void append(std::string& out, const Warning& message) {
+  FrameWriter frame(out, MessageType::warning);
+  put_text(out, message.text, kMaxText);
+}
+
+Result<Warning> parse_warning(std::string_view payload) {
+  PayloadReader in(payload);
+  Warning message;
+  message.text = in.take_text(kMaxText);
+  if (!in.ok_at_end()) return malformed("warning");
+  return message;
+}
+
 void append(std::string& out, const Figures& message) {
   FrameWriter frame(out, MessageType::figures);
   for (const uint64_t value :

@@ -139,6 +139,11 @@ struct Fatal {
   std::string text;
 };
 
+// Worker to coordinator: something about the origin that the operator should know, once a run.
+struct Warning {
+  std::string text;
+};
+
 // Coordinator to supervisor, at the end: how the run ended. `exit` is an ExitStatus.
 struct Done {
   uint8_t exit = 0;
@@ -162,6 +167,7 @@ void append(std::string& out, const BatchView& message);
 void append(std::string& out, const Outcome& message);
 void append(std::string& out, const Pulse& message);
 void append(std::string& out, const Fatal& message);
+void append(std::string& out, const Warning& message);
 void append(std::string& out, const Pace& message);
 void append(std::string& out, const Shards& message);
 void append(std::string& out, const Pipelining& message);
@@ -177,6 +183,7 @@ Result<BatchView> parse_batch(std::string_view payload);
 Result<Outcome> parse_outcome(std::string_view payload);
 Result<Pulse> parse_pulse(std::string_view payload);
 Result<Fatal> parse_fatal(std::string_view payload);
+Result<Warning> parse_warning(std::string_view payload);
 Result<Pace> parse_pace(std::string_view payload);
 Result<Shards> parse_shards(std::string_view payload);
 Result<Pipelining> parse_pipelining(std::string_view payload);

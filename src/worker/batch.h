@@ -1,4 +1,13 @@
-// Batch: the names of one lease while this worker holds it, and what became of each.
+// Batch: the names of one lease while this worker holds it, and what became of each. Pure.
+//
+//     open --> answered --> proven --> stored --> told
+//       ^         |   \                  ^         ^
+//       +--doubt--+    +--> failed ------|---------+
+//                                        |
+//                     (packed) when its part may be told
+//
+// Where the sink gathers (store/sink.h), names count part by part: a part is what one commit of the
+// lot holds. It may be told when all in it are proven, and the sink says so.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +24,8 @@ namespace gigafetch::worker {
 
 class Batch {
  public:
-  // Copies the names out of the frame.
-  explicit Batch(const wire::BatchView& view);
+  // Copies the names out of the frame. `gathers`: the sink that they go to does.
+  explicit Batch(const wire::BatchView& view, bool gathers = false);
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
 
@@ -40,40 +49,79 @@ class Batch {
   bool all_begun() const { return all_begun_; }
   void set_all_begun() { all_begun_ = true; }
 
-  // Each name is settled once at most.
+  // The name's answer is on probation: a file that the sink has taken, or (not `stored`) a failure.
+  void set_answered(uint32_t index, bool stored = true);
+  // It is proven. Stored when the sink does not gather, else with its part.
+  void prove(uint32_t index, uint64_t bytes, const store::Hash128& content);
+  // It is not: open again.
+  void take_back(uint32_t index);
+  // Of an open name, without probation: whoever says so has read the file himself.
   void settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content);
+  // Of an open or answered name.
   void settle_failed(uint32_t index, FileFailure failure);
-  // Hands the name back: nothing of it is under way here any more.
+  // Hands the open name back: nothing of it is under way here any more.
   void release(uint32_t index);
+
+  // Names that are to be fetched, or are under way.
+  uint32_t open_count() const { return count_ - settled_count_ - waiting_count_; }
+  // Names that are answered and not settled yet.
+  uint32_t waiting_count() const { return waiting_count_; }
   bool all_settled() const { return settled_count_ == count_; }
-  uint32_t open_count() const { return count_ - settled_count_; }
   // Names settled since the last outcome.
   uint32_t untold_count() const { return settled_count_ - told_count_; }
+
+  // --- parts, where the sink gathers ---
+
+  // The part that is gathered: names in it, and whether all of them are proven.
+  uint32_t gathered() const { return static_cast<uint32_t>(parts_[gathering_].names.size()); }
+  bool gathered_is_proven() const { return parts_[gathering_].unproven == 0; }
+  // It was committed; the next one begins.
+  void on_committed(store::Receipt receipt);
+  // The name answered last was committed by itself: a part of its own.
+  void on_streamed(uint32_t index, store::Receipt receipt);
+  // The committed part that holds the file of an answered name; 0 when it is gathered still.
+  store::Receipt receipt_of(uint32_t index) const { return parts_[part_of_[index]].receipt; }
+  // Whether all of a committed part is proven.
+  bool is_proven(store::Receipt receipt) const { return part(receipt).unproven == 0; }
+  // The sink has undone the commit: its names are gathered again.
+  void reopen(store::Receipt receipt);
+  // The part counts: its names are stored, up to this end of its shard.
+  void settle_part(store::Receipt receipt, const ShardEnd& end);
 
   // What was settled since the last outcome was taken.
   wire::Outcome take_outcome();
   // The same, with every name that is not settled released.
   wire::Outcome take_last_outcome();
-  // The last one when nothing of what was not told yet can be relied on: all of it is released.
-  wire::Outcome take_back_untold();
 
  private:
   // What became of a name; once an outcome has told of it, that is all that is left to know.
-  enum class Fate : uint8_t { open, stored, failed, released, told };
+  enum class Fate : uint8_t { open, answered, proven, stored, failed, released, told };
   // What was stored of a segment since the last outcome.
   struct Sum {
     bool any = false;
     uint64_t bytes = 0;
     store::Hash128 content;
   };
+  struct Part {
+    store::Receipt receipt = 0;
+    std::vector<uint32_t> names;  // indices, also of names that have been taken back since
+    uint32_t unproven = 0;
+    std::vector<Sum> sums;  // of the proven ones, by segment
+  };
 
-  void mark(uint32_t index, Fate fate);
+  static constexpr uint32_t kNoPart = UINT32_MAX;
+
+  void settle(uint32_t index, Fate fate);
   uint32_t segment_of(uint32_t index);
-  std::vector<ShardEnd> take_shards();
+  static void add(Sum& sum, uint64_t bytes, const store::Hash128& content);
+  Part& gathering() { return parts_[gathering_]; }
+  const Part& part(store::Receipt receipt) const;
+  uint32_t part_index(store::Receipt receipt) const;
 
   uint64_t lease_;
   uint32_t count_;
   bool patient_;
+  bool gathers_;
   uint16_t earlier_attempts_ = 0;
   bool all_begun_ = false;
   std::vector<uint32_t> segment_ends_;  // index behind each segment's names
@@ -81,11 +129,16 @@ class Batch {
   std::vector<uint32_t> offsets_;  // of each name, and the end
   std::vector<Fate> fates_;        // of each name
   uint32_t settled_count_ = 0;
+  uint32_t waiting_count_ = 0;  // answered or proven
   uint32_t told_count_ = 0;
   uint32_t first_untold_ = 0;                     // every name before it has been told of
   std::vector<Sum> sums_;                         // of each segment
   uint32_t segment_ = 0;                          // the one last stored to
   std::vector<wire::Outcome::Failure> failures_;  // since the last outcome
+  std::vector<Part> parts_;
+  uint32_t gathering_ = 0;         // which of them is
+  std::vector<uint32_t> part_of_;  // of each answered name, an index into them, or none
+  std::vector<ShardEnd> shards_;   // since the last outcome
   store::Lot lot_;
 };
 
@@ -97,6 +150,7 @@ struct Task {
   bool replayed = false;    // was sent again once because a reused connection had ended
   bool unanswered = false;  // a fresh connection has ended before its answer, uncharged
   bool moved = false;       // was taken from a connection that kept it waiting
+  bool alone = false;       // its answer was doubted: to be fetched with nothing behind it
 
   std::string_view name() const { return batch->name(index); }
   bool is_patient() const { return batch->is_patient(); }

@@ -25,15 +25,17 @@ FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sin
     : loop_(loop),
       owner_(owner),
       sink_(sink),
-      connection_(loop, *this),
+      connection_(loop, *this, net::HttpConnection::Announced::await),
       max_file_size_(max_file_size),
-      in_flight_(max_in_flight) {}
+      in_flight_(max_in_flight),
+      quiet_timer_(loop, [this] { on_quiet(); }) {}
 
 int FetchConnection::connect(const net::SocketAddress& address, size_t address_index) {
   address_ = address;
   address_index_ = address_index;
   pipelined_ = measured_ = 0;
   measured_end_ = 0;
+  alone_ = announced_ = cut_ = false;
   return connection_.connect(address);
 }
 
@@ -48,12 +50,14 @@ void FetchConnection::flush() {
   requests_.clear();
   unsent_ = 0;
   pipelined_ = static_cast<uint32_t>(in_flight_.size());
+  probation_.on_in_flight(pipelined_);
   if (responses() < measured_end_) return;
   measured_ = pipelined_;
   measured_end_ = sent();
 }
 
 bool FetchConnection::on_head(const http::ResponseHead& head) {
+  if (probation_.has_attributed()) owner_.proven(probation_.take_attributed());
   body_bytes_ = 0;
   drip_since_ = loop_.now();
   drip_bytes_ = 0;
@@ -126,6 +130,7 @@ bool FetchConnection::on_body(std::string_view piece) {
 bool FetchConnection::spill(std::string_view piece) {
   const Task& task = in_flight_.front();
   const std::string_view name = task.name();
+  probation_.on_large();
   store::StoreStatus status = sink_.open(task.batch->lot(), name, length_, writer_);
   hasher_.emplace(name);
   if (status.ok() && !partial_.empty()) status = append(partial_);
@@ -195,7 +200,12 @@ void FetchConnection::settle_stored(const store::Hash128& content) {
   const Task task = in_flight_.pop();
   const uint64_t bytes = body_bytes_;
   reset_response();
-  owner_.stored(task, bytes, content);
+  put_on_probation({task, bytes, content, nullptr});
+}
+
+void FetchConnection::put_on_probation(Answer answer) {
+  owner_.answered(answer);
+  probation_.add(std::move(answer), loop_.now());
 }
 
 void FetchConnection::finish_refused(const store::StoreStatus& status) {
@@ -216,8 +226,87 @@ void FetchConnection::finish_discarded() {
       return owner_.failed_attempt(task, std::move(failure), at_least);
     case Retry::never:
       failure.attempts = static_cast<uint16_t>(task.attempts + 1);
-      return owner_.failed(task, std::move(failure));
+      return put_on_probation({task, 0, {}, std::make_unique<FileFailure>(std::move(failure))});
   }
+}
+
+// --- proof ---
+
+void FetchConnection::rest() {
+  if (probation_.empty() || quiet_timer_.active() || connection_.is_closed()) return;
+  const ProbationTerms terms = owner_.probation_terms();
+  const bool in_work = connection_.is_open() && !alone_ && is_quiet_due();
+  quiet_timer_.start(in_work ? terms.quiet : terms.long_quiet);
+}
+
+void FetchConnection::on_quiet() {
+  // A loop that was blocked has not looked yet.
+  if (connection_.has_unread()) return quiet_timer_.start(Millis(1));
+  const ProbationTerms terms = owner_.probation_terms();
+  const bool was_long = connection_.last_activity() + terms.long_quiet <= loop_.now();
+  if (!was_long && connection_.is_open() && !alone_) {
+    for (Answer& answer : probation_.take_all_but_last(loop_.now()))
+      owner_.proven(std::move(answer));
+    return owner_.fill(*this);
+  }
+  prove_all();
+  // An announced end that does not come, or one that was asked for in vain.
+  if (alone_ || connection_.is_ending()) {
+    retire();
+    return owner_.on_disconnected(*this);
+  }
+  owner_.fill(*this);
+}
+
+void FetchConnection::prove_while_waiting(TimePoint since) {
+  if (probation_.empty() || probation_.pipelined() || verdict_ != Verdict::waiting) return;
+  const Millis patience = owner_.probation_terms().long_quiet;
+  if (connection_.last_activity() + patience <= since) prove_all();
+}
+
+void FetchConnection::prove_all() {
+  for (Answer& answer : probation_.take_all())
+    owner_.proven(std::move(answer));
+}
+
+void FetchConnection::retire() {
+  connection_.close();
+  quiet_timer_.stop();
+}
+
+void FetchConnection::take_all_back(Doubt doubt) {
+  std::vector<Answer> answers = probation_.take_all();
+  if (!answers.empty()) owner_.taken_back(std::move(answers), doubt);
+}
+
+// The connection has ended otherwise than by a misframed answer.
+void FetchConnection::judge_unproven(bool orderly) {
+  quiet_timer_.stop();
+  if (orderly || !probation_.pipelined()) {
+    prove_all();
+  } else {
+    take_all_back(Doubt::unproven);
+  }
+}
+
+// Whether what had come behind an answer casts doubt on it. The oldest in flight is then not to be
+// charged.
+bool FetchConnection::judge_misframing(const net::Closure& closure) {
+  const bool surplus = closure.fault == http::ResponseFault::surplus;
+  if ((!surplus && !closure.no_head) || probation_.empty()) return false;
+  quiet_timer_.stop();
+  owner_.on_misframed(surplus ? Misframing::surplus : Misframing::wrong_end);
+  if (alone_) {
+    owner_.doubted_again(probation_.take_last(), closure.text);
+  } else if (surplus) {
+    take_all_back(Doubt::suspected);
+  } else {
+    std::vector<Answer> last;
+    last.push_back(probation_.take_last());
+    owner_.taken_back(std::move(last), Doubt::suspected);
+    take_all_back(Doubt::unproven);
+  }
+  return true;
 }
 
 void FetchConnection::reset_response() {
@@ -235,7 +324,17 @@ void FetchConnection::on_read_end() {
   } else if (!whole_.empty()) {
     partial_ = std::exchange(whole_, {});
   }
-  owner_.fill_again(*this);
+  if (!connection_.is_ending()) return owner_.fill_again(*this);
+  // What is left unanswered goes elsewhere at once; what was answered waits for the end.
+  tell_announced();
+  give_back_rest();
+  rest();
+}
+
+void FetchConnection::tell_announced() {
+  if (std::exchange(announced_, true)) return;
+  cut_ = !in_flight_.empty();
+  owner_.on_announced_close(responses(), cut_ ? pipelined_ : 0);
 }
 
 void FetchConnection::on_closed(const net::Closure& closure) {
@@ -246,7 +345,9 @@ void FetchConnection::on_closed(const net::Closure& closure) {
     return owner_.on_connect_failed(*this, closure.uv_error);
   }
   judge_closure(closure);
-  if (!in_flight_.empty()) {
+  const bool was_cut = cut_ || !in_flight_.empty();
+  const bool misframed = judge_misframing(closure);
+  if (!in_flight_.empty() && !misframed) {
     switch (closure.cause) {
       case Cause::refused:
         finish_discarded();
@@ -273,8 +374,13 @@ void FetchConnection::on_closed(const net::Closure& closure) {
         break;
     }
   }
+  // Of our own accord nothing is wrong with what has come before.
+  const bool orderly =
+      closure.cause == Cause::refused ||
+      (closure.uv_error == 0 && closure.fault == http::ResponseFault::none && !was_cut);
   reset_response();
   give_back_rest();
+  if (!misframed) judge_unproven(orderly);
   owner_.on_disconnected(*this);
 }
 
@@ -283,7 +389,7 @@ void FetchConnection::judge_closure(const net::Closure& closure) {
   const bool cut = !in_flight_.empty();
   switch (closure.cause) {
     case net::Closure::Cause::announced:
-      return owner_.on_announced_close(closure.responses, cut ? pipelined_ : 0);
+      return tell_announced();
     case net::Closure::Cause::bad_response:
       if (cut) owner_.on_doubt(pipelined_);
       return;
@@ -317,6 +423,7 @@ void FetchConnection::give_up_stalled() {
   owner_.on_doubt(pipelined_);
   charge_oldest(FailureClass::stalled, "no byte came for --stall-timeout seconds, or next to none");
   give_back_rest();
+  judge_unproven(false);
   owner_.on_disconnected(*this);
 }
 
@@ -344,6 +451,17 @@ void FetchConnection::give_up_waiting() {
   reset_response();
   owner_.gave_up_waiting(task);
   give_back_rest();
+  judge_unproven(false);
+  owner_.on_disconnected(*this);
+}
+
+void FetchConnection::cut_short() {
+  connection_.close();
+  requests_.clear();
+  unsent_ = 0;
+  reset_response();
+  give_back_rest();
+  judge_unproven(false);
   owner_.on_disconnected(*this);
 }
 
@@ -353,6 +471,8 @@ void FetchConnection::abandon() {
   unsent_ = 0;
   reset_response();
   give_back_rest();
+  quiet_timer_.stop();
+  probation_.take_all();
 }
 
 }  // namespace gigafetch::worker

@@ -4,8 +4,15 @@
 // The oldest request in flight is the one being answered. What its answer comes to is decided with
 // its head, and carried out while its body passes:
 //
-//     waiting --head--> storing ----body ends----> stored
-//                   \-> discarding --body ends---> failed, or again later
+//     waiting --head--> storing ----body ends----> stored, on probation
+//                   \-> discarding --body ends---> failed, on probation, or again later
+//
+// What an answer came to counts when it is proven (worker/probation.h): at a quiet point, which
+// each connection comes to now and then, or at an orderly end. What else may befall it:
+//
+//     bytes that begin no answer   the last answer is suspected, all others are unproven
+//     an answer not asked for      all are suspected
+//     the end, while requests that were sent ahead are outstanding: all are unproven
 //
 // A connection that ends gives back what it had in flight. At most the oldest request is charged
 // with an attempt for it: the ones behind it were never begun.
@@ -17,9 +24,11 @@
 
 #include "base/ring.h"
 #include "net/http_connection.h"
+#include "net/timer.h"
 #include "store/content_hash.h"
 #include "store/sink.h"
 #include "worker/batch.h"
+#include "worker/probation.h"
 
 namespace gigafetch::worker {
 
@@ -54,10 +63,19 @@ class FetchConnection final : private net::HttpConnection::Handler {
     // were in flight. True when that is where it usually closes: the pipeline is not to blame.
     virtual bool on_silent_close(uint64_t responses) = 0;
 
-    // `content` is store::content_hash of name and body.
-    virtual void stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
-    // Settled for good.
-    virtual void failed(const Task& task, FileFailure failure) = 0;
+    // An answer has come whole; it counts when it is proven.
+    virtual void answered(const Answer& answer) = 0;
+    virtual void proven(Answer answer) = 0;
+    // Answers that do not count, and were told of by answered(): to be asked for again.
+    virtual void taken_back(std::vector<Answer> answers, Doubt doubt) = 0;
+    // The same of one whose connection had nothing but its request.
+    virtual void doubted_again(Answer answer, std::string_view why) = 0;
+    // The answers' ends, or their order, cannot be trusted on this origin.
+    virtual void on_misframed(Misframing kind) = 0;
+
+    // A quiet point is due behind so many answers, or after so long; and shows after so long.
+    virtual ProbationTerms probation_terms() const = 0;
+
     // An attempt was charged: again after a wait, or failed when it was the last.
     virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
     // A connection ended before it brought any answer: through the file, or the origin is away.
@@ -84,10 +102,37 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   // Only when open. Adds a request to be sent with the next flush().
   void add(const Task& task) {
-    if (in_flight_.empty()) waiting_since_ = loop_.now();
+    if (in_flight_.empty()) {
+      waiting_since_ = loop_.now();
+      quiet_timer_.stop();
+    }
     in_flight_.push(task);
     ++unsent_;
   }
+  // The same on a connection that is fresh, for a name that is to be fetched with nothing behind
+  // it.
+  void add_alone(const Task& task) {
+    alone_ = true;
+    add(task);
+  }
+
+  // Whether nothing more should be sent until a quiet point has been made.
+  bool is_quiet_due() const {
+    const ProbationTerms terms = owner_.probation_terms();
+    return probation_.is_due(loop_.now(), terms.most, terms.patience);
+  }
+  // Nothing is in flight, and nothing is to be sent (or must not be, as a quiet point is due): sees
+  // to it that what is on probation is proven after a while.
+  void rest();
+  // The origin lets one request wait, the only one that has been in flight since the last quiet
+  // point: a surplus would have been taken for its answer long since. Proves what is on probation.
+  void prove_while_waiting(TimePoint since);
+  // Nothing is in flight or on probation.
+  bool is_at_rest() const { return in_flight_.empty() && probation_.empty(); }
+  // Its one request is sent: nothing goes behind it.
+  bool is_alone() const { return alone_; }
+  // Closes an open connection that is at rest; the owner is not told.
+  void retire();
   std::string& request_buffer() { return requests_; }
   void flush();
 
@@ -95,10 +140,15 @@ class FetchConnection final : private net::HttpConnection::Handler {
   void give_up_stalled();
   // Ends an open connection whose oldest answer may yet come, to ask elsewhere for it.
   void give_up_waiting();
-  // Ends the connection and gives everything back; what was half stored is removed.
+  // The same of one that is open and must not hold up the end of the run.
+  void cut_short();
+  // Ends the connection and gives everything back, what is on probation unsaid; what was half
+  // stored is removed.
   void abandon();
 
   bool is_closed() const { return connection_.is_closed(); }
+  // Its end has been announced, and is awaited.
+  bool is_ending() const { return connection_.is_ending(); }
   bool is_open() const { return connection_.is_open(); }
   size_t in_flight() const { return in_flight_.size(); }
   // Only when something is in flight.
@@ -133,9 +183,17 @@ class FetchConnection final : private net::HttpConnection::Handler {
   void finish_refused(const store::StoreStatus& status);
   void finish_discarded();
   void reset_response();
+  void tell_announced();
   void judge_closure(const net::Closure& closure);
   void charge_oldest(FailureClass cause, std::string text);
   void give_back_rest();
+  void put_on_probation(Answer answer);
+  void on_quiet();
+  void prove_all();
+  void take_all_back(Doubt doubt);
+  void suspect_last();
+  void judge_unproven(bool orderly);
+  bool judge_misframing(const net::Closure& closure);
 
   net::Loop& loop_;
   Owner& owner_;
@@ -154,6 +212,12 @@ class FetchConnection final : private net::HttpConnection::Handler {
   uint32_t measured_ = 0;
   uint64_t measured_end_ = 0;
   TimePoint waiting_since_;  // for the oldest in flight
+
+  Probation probation_;
+  net::Timer quiet_timer_;
+  bool alone_ = false;
+  bool announced_ = false;   // the owner knows of the announced end
+  bool cut_ = false;         // and requests have been given back then
   TimePoint drip_since_;     // when the present measure of drips() began
   uint64_t drip_bytes_ = 0;  // received since
 

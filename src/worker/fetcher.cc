@@ -40,6 +40,18 @@ constexpr size_t kStalledShare = 4;
 // Each costs one of its tries, but never the last one, which has all of --stall-timeout.
 constexpr uint32_t kEarlyGiveUps = 2;
 constexpr double kAnswerGain = 1.0 / 64;
+// By which the slowest of the recent answers is forgotten, an answer.
+constexpr double kSlowDecay = 1 - 1.0 / 256;
+// After a drain was asked for, so long; the coordinator waits for a second more.
+constexpr Millis kDrainPatience{4'000};
+// Answers on probation: over all connections, in bounds for each. Of an origin that has misframed
+// any, so many for each until it has sent that many more.
+constexpr size_t kMostOnProbation = 65'536, kLeastOnProbation = 16, kMostOfOne = 4096;
+constexpr size_t kMistrusted = 16;
+constexpr uint64_t kMistrustedAnswers = 10'000;
+// In usual waits for an answer: how long nothing comes at a quiet point, and how rare such are.
+constexpr double kQuietFactor = 2, kLongQuietFactor = 4, kPatienceFactor = 100;
+constexpr Millis kLeastQuiet{2}, kLeastLongQuiet{100}, kMostQuiet{2'000}, kLeastPatience{500};
 
 bool asks_for_less(int status) {
   return status == 429 || status == 503;
@@ -69,6 +81,7 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       max_in_flight_(size_t{settings.connections} * settings.pipeline),
       resolver_(loop),
       after_poll_(loop, [this] { fill_answered(); }),
+      drain_timer_(loop, [this] { cut_drain_short(); }),
       hold_timer_(loop, [this] { pump(); }),
       wake_timer_(loop, [this] { pump(); }),
       sweep_(
@@ -120,13 +133,20 @@ void Fetcher::open_connections() {
   if (state_ != State::running || hold_timer_.active()) return;
   const size_t depth = depth_.now();
   const size_t ready = queue_.ready(loop_.now(), std::min(connections_.size() * depth, room()));
-  size_t wanted = (ready + depth - 1) / depth;
+  size_t alone = queue_.alone();
+  size_t wanted = (ready + depth - 1) / depth + alone;
   if (wanted == 0) return;
   if (addresses_.empty()) return resolve();
   // While no address accepts connections, or answers on them, one try at a time.
   if (addresses_.all_failing() || absence_.is_unanswered()) wanted = 1;
   for (const auto& connection : connections_) {
-    if (connection->is_open()) continue;
+    if (connection->is_ending()) continue;
+    if (connection->is_open()) {
+      // A name that is to be fetched alone needs a fresh one.
+      if (alone == 0 || !connection->is_at_rest()) continue;
+      --alone;
+      connection->retire();
+    }
     if (wanted == 0 || hold_timer_.active()) return;
     --wanted;  // one that is on its way counts too
     if (!connection->is_closed()) continue;
@@ -187,7 +207,14 @@ void Fetcher::fill_answered() {
 }
 
 void Fetcher::fill(FetchConnection& connection) {
-  if (state_ != State::running) return check_drained();
+  if (state_ == State::running && connection.is_open() && !connection.is_alone()) {
+    send_more(connection);
+  }
+  if (connection.in_flight() == 0) connection.rest();
+  if (state_ != State::running) check_drained();
+}
+
+void Fetcher::send_more(FetchConnection& connection) {
   // It lived past the limit: the origin has none, or another.
   if (connection.responses() >= request_limit_.now()) {
     request_limit_.on_survived(connection.responses());
@@ -195,15 +222,36 @@ void Fetcher::fill(FetchConnection& connection) {
   const size_t depth = depth_.now();
   // Half empty before it is filled again, so that requests leave several at a time.
   if (connection.in_flight() > depth / 2) return;
+  if (connection.is_quiet_due()) return;
+  if (queue_.alone() > 0 && connection.sent() == 0) return send_alone(connection);
   const TimePoint now = loop_.now();
   const uint64_t left = request_limit_.now() - std::min(connection.sent(), request_limit_.now());
   uint64_t budget = std::min<uint64_t>({depth - connection.in_flight(), left, room()});
   while (budget > 0 && queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
-    if (send_task(connection, *queue_.take(now, connection.sent() == 0))) --budget;
+    const Task task = *queue_.take(now, connection.sent() == 0);
+    if (task.alone) {
+      queue_.put_back(task);
+    } else if (send_task(connection, task)) {
+      --budget;
+    }
     if (state_ != State::running) return;
   }
   connection.flush();
+  if (queue_.alone() > 0 && connection.is_at_rest()) open_connections();
   arm_wake_timer();
+}
+
+void Fetcher::send_alone(FetchConnection& connection) {
+  if (room() == 0 || !rate_limit_.take(loop_.now())) return arm_wake_timer();
+  const Task task = queue_.take_alone();
+  request_writer_.append_get_with(connection.request_buffer(), [&](std::string& out) {
+    dialect_.append_file_target(out, task.name());
+  });
+  http::RequestWriter::make_last(connection.request_buffer());
+  connection.add_alone(task);
+  ++in_flight_;
+  ++counters_.requests;
+  connection.flush();
 }
 
 // False when the sink refuses the name, which settles it.
@@ -274,7 +322,9 @@ void Fetcher::on_response(int status, Millis waited) {
     log_info("the origin answers again");
     hold_timer_.start(Millis(0));
   }
-  answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
+  const auto millis = static_cast<double>(waited.count());
+  answer_millis_ += (millis - answer_millis_) * kAnswerGain;
+  slow_millis_ = std::max(millis, slow_millis_ * kSlowDecay);
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
@@ -287,17 +337,63 @@ void Fetcher::on_announced_close(uint64_t responses, uint32_t cut) {
   if (cut > 0) depth_.on_doubt(usual ? 1 : cut);
 }
 
-void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& content) {
+void Fetcher::answered(const Answer& answer) {
   --in_flight_;
-  if (state_ == State::stopped) return;
-  --open_tasks_;
-  if (task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
-  client_.on_stored(task, bytes, content);
+  ++on_probation_;
+  if (state_ != State::stopped) client_.on_answered(answer.task, answer.failure == nullptr);
 }
 
-void Fetcher::failed(const Task& task, FileFailure failure) {
-  --in_flight_;
-  fail(task, std::move(failure));
+void Fetcher::proven(Answer answer) {
+  --on_probation_;
+  if (state_ == State::stopped) return;
+  if (answer.failure != nullptr) return fail(answer.task, std::move(*answer.failure));
+  --open_tasks_;
+  if (answer.task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
+  client_.on_stored(answer.task, answer.bytes, answer.content);
+}
+
+void Fetcher::take_back(std::span<const Answer> answers) {
+  on_probation_ -= answers.size();
+  if (state_ != State::stopped) client_.on_taken_back(answers);
+}
+
+void Fetcher::taken_back(std::vector<Answer> answers, Doubt doubt) {
+  take_back(answers);
+  if (state_ != State::running) return;
+  for (Answer& answer : answers) {
+    answer.task.alone = doubt == Doubt::suspected;
+    answer.task.replayed = false;
+    queue_.put_back(answer.task);
+  }
+}
+
+void Fetcher::doubted_again(Answer answer, std::string_view why) {
+  take_back({&answer, 1});
+  const auto attempts = static_cast<uint16_t>(answer.task.attempts + 1);
+  fail(answer.task,
+       FileFailure{FailureClass::bad_framing, 0, attempts,
+                   fmt::format("its answer does not end where it says, each time: {}", why)});
+}
+
+void Fetcher::on_misframed(Misframing kind) {
+  depth_.on_misframed();
+  mistrust_end_ = counters_.responses + kMistrustedAnswers;
+  if (state_ != State::stopped) client_.on_misframed(kind);
+}
+
+ProbationTerms Fetcher::probation_terms() const {
+  const auto usual = [this](double factor) {
+    return Millis(static_cast<int64_t>(std::min(slow_millis_ * factor, 1e9)));
+  };
+  ProbationTerms terms;
+  terms.most =
+      counters_.responses < mistrust_end_
+          ? kMistrusted
+          : std::clamp(kMostOnProbation / connections_.size(), kLeastOnProbation, kMostOfOne);
+  terms.patience = std::max(kLeastPatience, usual(kPatienceFactor));
+  terms.quiet = std::clamp(usual(kQuietFactor), kLeastQuiet, kMostQuiet);
+  terms.long_quiet = std::clamp(usual(kLongQuietFactor), kLeastLongQuiet, kMostQuiet);
+  return terms;
 }
 
 void Fetcher::fail(const Task& task, FileFailure failure) {
@@ -386,9 +482,10 @@ void Fetcher::store_broken(std::string_view text) {
 
 void Fetcher::sweep(TimePoint since) {
   for (const auto& connection : connections_) {
-    if (connection->is_closed()) continue;
+    if (connection->is_closed() || connection->is_ending()) continue;
     const bool open = connection->is_open();
     if (open && connection->in_flight() == 0) continue;
+    if (open) connection->prove_while_waiting(since);
     const Millis patience = open ? settings_.stall_timeout : settings_.connect_timeout;
     const bool silent = connection->last_activity() + patience <= since;
     if (silent || (open && connection->drips(since, patience, kLeastBytesPerSecond))) {
@@ -434,13 +531,25 @@ void Fetcher::drain() {
   wake_timer_.stop();
   resolver_.cancel();
   queue_.clear();
+  drain_timer_.start(kDrainPatience);
+  for (const auto& connection : connections_) {
+    if (connection->in_flight() == 0) connection->rest();
+  }
   check_drained();
 }
 
 void Fetcher::check_drained() {
-  if (state_ == State::draining && in_flight_ == 0) {
+  if (state_ == State::draining && in_flight_ + on_probation_ == 0) {
     state_ = State::stopped;
     client_.on_fetcher_drained();
+  }
+}
+
+// What still waits for the origin would be lost with the run, and with it what cannot be proven
+// before.
+void Fetcher::cut_drain_short() {
+  for (const auto& connection : connections_) {
+    if (connection->is_open() && state_ == State::draining) connection->cut_short();
   }
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,8 +30,15 @@ class Fetcher final : private FetchConnection::Owner {
   class Client {
    public:
     virtual ~Client() = default;
+    // Its answer is on probation: a file that the sink has taken, or (not `stored`) a failure. What
+    // follows of on_stored, on_failed and on_taken_back says whether it counts.
+    virtual void on_answered(const Task& task, bool stored) = 0;
+    // It is proven that the file is the one that was asked for.
     virtual void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
     virtual void on_failed(const Task& task, FileFailure failure) = 0;
+    // What the sink has of these files may not be theirs. They are fetched again (or fail).
+    virtual void on_taken_back(std::span<const Answer> answers) = 0;
+    virtual void on_misframed(Misframing kind) = 0;
     // The origin keeps this worker waiting for it: another one should try.
     virtual void on_released(const Task& task) = 0;
     // The origin has asked for less; see take_retry_after().
@@ -82,8 +90,12 @@ class Fetcher final : private FetchConnection::Owner {
   void on_doubt(uint32_t pipelined) override { depth_.on_doubt(pipelined); }
   void on_announced_close(uint64_t responses, uint32_t cut) override;
   bool on_silent_close(uint64_t responses) override { return request_limit_.on_close(responses); }
-  void stored(const Task& task, uint64_t bytes, const store::Hash128& content) override;
-  void failed(const Task& task, FileFailure failure) override;
+  void answered(const Answer& answer) override;
+  void proven(Answer answer) override;
+  void taken_back(std::vector<Answer> answers, Doubt doubt) override;
+  void doubted_again(Answer answer, std::string_view why) override;
+  void on_misframed(Misframing kind) override;
+  ProbationTerms probation_terms() const override;
   void failed_attempt(Task task, FileFailure failure, Millis at_least) override;
   void unanswered(Task task, FileFailure failure) override;
   void gave_up_waiting(Task task) override;
@@ -97,7 +109,10 @@ class Fetcher final : private FetchConnection::Owner {
   void open_connections();
   void connect(FetchConnection& connection);
   void hold_connecting(Millis wait);
+  void send_more(FetchConnection& connection);
   bool send_task(FetchConnection& connection, const Task& task);
+  void send_alone(FetchConnection& connection);
+  void take_back(std::span<const Answer> answers);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);
   uint32_t tries_allowed() const;
@@ -108,6 +123,7 @@ class Fetcher final : private FetchConnection::Owner {
   Millis tail_patience() const;
   bool may_give_up_early(const Task& task) const;
   void check_drained();
+  void cut_drain_short();
 
   // running: sends what there is. draining: sends nothing new. stopped: does nothing.
   enum class State : uint8_t { running, draining, stopped };
@@ -130,13 +146,16 @@ class Fetcher final : private FetchConnection::Owner {
   RateLimit rate_limit_;
   wire::WorkerCounters counters_;
   uint64_t put_offs_ = 0;
-  size_t in_flight_ = 0;   // on all connections
-  size_t open_tasks_ = 0;  // names of batches that are not settled
-  size_t max_in_flight_;   // the coordinator's word
+  size_t in_flight_ = 0;  // on all connections
+  size_t on_probation_ = 0;
+  uint64_t mistrust_end_ = 0;  // so many responses in all end the mistrust
+  size_t open_tasks_ = 0;      // names of batches that are not settled
+  size_t max_in_flight_;       // the coordinator's word
   TimePoint paused_until_;
   Millis retry_after_{0};
   double recovery_ = 0;       // of the recent names that had failed, those that arrived in the end
   double answer_millis_ = 0;  // how long an answer takes, a moving mean
+  double slow_millis_ = 0;    // the same of the slowest ones
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
 
   net::Resolver resolver_;
@@ -144,6 +163,7 @@ class Fetcher final : private FetchConnection::Owner {
   std::vector<std::unique_ptr<FetchConnection>> connections_;
   std::vector<FetchConnection*> answered_;  // to be filled behind the poll
   net::AfterPoll after_poll_;
+  net::Timer drain_timer_;
   net::Timer hold_timer_;  // while active, no connection is opened
   net::Timer wake_timer_;  // a waiting name, or the rate, lets something be sent
   TimePoint wake_at_;

@@ -33,6 +33,10 @@ class Depth {
 
   // So many requests that were in flight at once have all been answered.
   void on_answered(uint32_t pipelined) {
+    if (held_ > 0) {
+      held_ -= std::min<uint64_t>(held_, pipelined);
+      return;
+    }
     if (2 * uint64_t{pipelined} <= depth_) return;  // it shows nothing about this depth
     if (most_ < top_) wait_to_try_again(pipelined);
     clean_ += std::min(pipelined, kMostCounted);
@@ -54,6 +58,13 @@ class Depth {
     }
     depth_ = 1;
     clean_ = 0;
+  }
+  // Answers were not what they said: one at a time for a while, and longer each time.
+  void on_misframed() {
+    depth_ = 1;
+    clean_ = 0;
+    held_ = hold_;
+    hold_ = std::min(hold_ * kHoldFactor, kLongestHold);
   }
 
  private:
@@ -79,6 +90,10 @@ class Depth {
   uint32_t clean_ = 0;
   uint32_t borne_ = 1;   // the deepest that has been answered whole
   uint32_t breaks_ = 0;  // of deeper ones, since that was found
+  static constexpr uint64_t kFirstHold = 1'000, kLongestHold = 1'000'000, kHoldFactor = 4;
+
+  uint64_t held_ = 0;  // answers until more than one request may be in flight
+  uint64_t hold_ = kFirstHold;
   uint64_t waited_ = 0;  // answers since the last of them
   uint64_t patience_ = kFirstPatience;
 };

@@ -70,6 +70,7 @@ std::optional<TimePoint> TaskQueue::next_due() const {
 }
 
 void TaskQueue::clear() {
+  alone_.clear();
   replays_.clear();
   again_.clear();
   fresh_.clear();

@@ -19,7 +19,9 @@ class TaskQueue {
   // All names of `batch`, which must live until each of them is settled.
   void add(Batch& batch);
   // A name that was taken and must be sent again: now, or not before `due`.
-  void put_back(const Task& task) { (task.replayed ? replays_ : again_).push_back(task); }
+  void put_back(const Task& task) {
+    (task.alone ? alone_ : task.replayed ? replays_ : again_).push_back(task);
+  }
   void put_back_at(const Task& task, TimePoint due);
 
   // The next name to send; nullopt when none is ready at `now`. Replays go out on fresh connections
@@ -27,6 +29,15 @@ class TaskQueue {
   // one to come, in the place of the connection that ended.
   std::optional<Task> take(TimePoint now, bool fresh_connection);
   bool available(TimePoint now, bool fresh_connection) const;
+
+  // Names that are to be fetched alone, each on a fresh connection of its own.
+  size_t alone() const { return alone_.size(); }
+  // Only when there are some.
+  Task take_alone() {
+    const Task task = alone_.back();
+    alone_.pop_back();
+    return task;
+  }
 
   // Names that take() would give at `now`, counted up to `limit`.
   size_t ready(TimePoint now, size_t limit) const;
@@ -49,6 +60,7 @@ class TaskQueue {
 
   size_t due(TimePoint now, size_t root, size_t limit) const;
 
+  std::vector<Task> alone_;
   std::vector<Task> replays_;
   std::vector<Task> again_;
   std::vector<Waiting> waiting_;  // a heap, the first that is due in front

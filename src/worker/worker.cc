@@ -22,6 +22,7 @@
 #include "store/tar_sink.h"
 #include "wire/messages.h"
 #include "worker/fetcher.h"
+#include "worker/outbox.h"
 
 namespace gigafetch::worker {
 namespace {
@@ -31,11 +32,13 @@ constexpr Millis kPulsePeriod{1000};
 constexpr Millis kPushbackPeriod{50};
 // How often batches are looked at whose last names take their time.
 constexpr Millis kStragglerPeriod{100};
-// So many batches may have told of a part and still hold names. More hold up new ones.
-constexpr size_t kMaxStragglers = 64;
-// A further part is told when it has so many names, or that share of the batch.
-constexpr uint32_t kMinPart = 16;
-constexpr uint32_t kPartShare = 8;
+// What an operator is told of an origin that misframes its answers.
+constexpr std::string_view kSurplus =
+    "the origin sends answers that were not asked for (each answer twice, say): what was answered "
+    "before on such a connection is fetched again, one file a connection";
+constexpr std::string_view kWrongEnd =
+    "an answer of the origin does not end where it says (its Content-Length or chunks are wrong): "
+    "such files are fetched again, one a connection";
 
 // What is stored already, for a verify.
 Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& settings,
@@ -75,7 +78,7 @@ std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& pl
   return std::make_unique<store::FileSink>(output_fd, options);
 }
 
-class Worker final : private net::Stream::Handler, private Fetcher::Client {
+class Worker final : private net::Stream::Handler, private Fetcher::Client, private Outbox::Client {
  public:
   // `stored` in Mode::check.
   Worker(const Settings& settings, const Place& place, std::unique_ptr<listing::Dialect> dialect,
@@ -86,10 +89,11 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
         sink_(std::move(sink)),
         stored_(std::move(stored)),
         link_(loop_, *this),
+        outbox_(*sink_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
         pulse_timer_(loop_, [this] { send_pulse(); }),
         pushback_timer_(loop_, [this] { send_pulse(); }),
-        straggler_timer_(loop_, [this] { tell_parts(); }) {}
+        straggler_timer_(loop_, [this] { outbox_.tell_parts(draining_); }) {}
 
   // Looking for a file in `stored` must not be taken for silence either.
   void watch(store::StoredBodies& stored) {
@@ -155,7 +159,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     switch (frame.type) {
       case wire::MessageType::drain:
         draining_ = true;
-        tell_parts();
+        outbox_.tell_parts(draining_);
         return fetcher_.drain();
       case wire::MessageType::stop:
         return stop();
@@ -186,10 +190,9 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void on_batch(std::string_view payload) {
     const Result<wire::BatchView> view = wire::parse_batch(payload);
     if (!view) return leave(view.failure().text);
-    batches_.push_back(std::make_unique<Held>(view.value()));
-    Batch& batch = batches_.back()->batch;
-    if (broken_) return;
-    if (draining_) return report(batch);
+    Batch& batch = outbox_.add(view.value());
+    if (outbox_.is_broken()) return;
+    if (draining_) return outbox_.report(batch);
     if (settings_.mode == Mode::check) return check(batch);
     if (settings_.mode == Mode::count) return count(batch);
     fetcher_.add(batch);
@@ -215,120 +218,50 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
       } else if (status.kind() == store::StoreStatus::Kind::file) {
         batch.settle_failed(i, FileFailure{status.cause(), 0, 0, status.text()});
       } else {
-        return on_store_broken(status.text());
+        return outbox_.end_broken(status.text());
       }
     }
-    report(batch);
+    outbox_.report(batch);
   }
 
   void count(Batch& batch) {
     for (uint32_t i = 0; i < batch.count(); ++i)
       batch.settle_stored(i, 0, {});
-    report(batch);
+    outbox_.report(batch);
   }
 
+  void on_answered(const Task& task, bool stored) override { outbox_.on_answered(task, stored); }
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    if (broken_) return;
-    Batch& batch = *task.batch;
-    batch.settle_stored(task.index, bytes, content);
-    if (batch.all_settled()) return report(batch);
-    if (!sink_->wants_commit(batch.lot())) return;
-    Held& still = held(batch);
-    // Only tell_parts frees it: it sees to it that few batches go on without.
-    still.keeps_credit = still.parts == 0;
-    tell(batch);
+    outbox_.on_stored(task, bytes, content);
   }
+  void on_taken_back(std::span<const Answer> answers) override { outbox_.on_taken_back(answers); }
 
   void on_failed(const Task& task, FileFailure failure) override {
-    if (broken_) return;
-    Batch& batch = *task.batch;
     log_debug("'{}' failed: {}", printable(task.name()), failure.text);
-    batch.settle_failed(task.index, std::move(failure));
-    if (batch.all_settled()) report(batch);
+    outbox_.on_failed(task, std::move(failure));
   }
 
   void on_released(const Task& task) override {
-    if (broken_) return;
-    Batch& batch = *task.batch;
     log_debug("'{}' is handed back: the origin keeps it waiting", printable(task.name()));
-    batch.release(task.index);
-    if (batch.all_settled()) return report(batch);
-    Held& still = held(batch);
-    ++still.parts;  // its credit is free with this, too
-    still.keeps_credit = false;
-    tell(batch);
+    outbox_.on_released(task);
+  }
+
+  void on_misframed(Misframing kind) override {
+    send(wire::Warning{std::string(kind == Misframing::surplus ? kSurplus : kWrongEnd)});
   }
 
   void on_pushback() override {
     if (!pushback_timer_.active()) pushback_timer_.start(kPushbackPeriod);
   }
 
-  // What was stored before counts, as far as it can be committed. The batches stay: requests in
-  // flight still name them.
-  void on_store_broken(std::string_view text) override { end_broken(text, nullptr); }
+  void on_store_broken(std::string_view text) override { outbox_.end_broken(text); }
 
-  // `failed` is a batch that could not be committed: what it has not told of may be lost.
-  void end_broken(std::string_view text, const Batch* failed) {
-    if (broken_) return;
-    broken_ = true;
+  void on_broken(std::string_view text) override {
     fetcher_.halt();
-    for (const auto& each : batches_) {
-      Batch& batch = each->batch;
-      const bool committed = &batch != failed && sink_->commit(batch.lot()).ok();
-      send_outcome(committed ? batch.take_last_outcome() : batch.take_back_untold());
-    }
     send(wire::Fatal{std::string(text)});
   }
 
-  void on_fetcher_drained() override {
-    while (!broken_ && !batches_.empty())
-      report(batches_.back()->batch);
-  }
-
-  // Sends the batch's last outcome and lets go of the batch.
-  void report(Batch& batch) {
-    if (!commit(batch)) return;
-    send_outcome(batch.take_last_outcome());
-    std::erase_if(batches_, [&](const auto& held) { return &held->batch == &batch; });
-  }
-
-  // Sends what is settled of the batch, which stays.
-  void tell(Batch& batch) {
-    if (!commit(batch)) return;
-    wire::Outcome outcome = batch.take_outcome();
-    outcome.keeps_credit = held(batch).keeps_credit;
-    send_outcome(std::move(outcome));
-  }
-
-  bool commit(Batch& batch) {
-    if (broken_) return false;
-    const store::StoreStatus committed = sink_->commit(batch.lot());
-    if (!committed.ok()) end_broken(committed.text(), &batch);
-    return committed.ok();
-  }
-
-  // A batch whose names have all been sent and that is still open a while later tells what it has:
-  // its last names are slow, and its credit should be free for others.
-  void tell_parts() {
-    if (broken_) return;
-    auto stragglers = static_cast<size_t>(std::count_if(
-        batches_.begin(), batches_.end(), [](const auto& held) { return held->parts > 0; }));
-    for (const auto& held : batches_) {
-      Batch& batch = held->batch;
-      const uint32_t untold = batch.untold_count();
-      const bool aged = std::exchange(held->begun_before, batch.all_begun());
-      if (!(aged || draining_) || (untold == 0 && !held->keeps_credit)) continue;
-      const bool first = held->parts == 0;
-      if (first && !draining_ && stragglers >= kMaxStragglers) continue;
-      const bool enough = untold >= std::max(kMinPart, batch.count() / kPartShare);
-      if (!first && !enough && !draining_) continue;
-      held->keeps_credit = false;
-      stragglers += first ? 1 : 0;
-      ++held->parts;
-      tell(batch);
-      if (broken_) return;
-    }
-  }
+  void on_fetcher_drained() override { outbox_.report_all(); }
 
   // Before what was stored meanwhile is told: a worker that dies then leaves it to the next one.
   void tell_pipelining() {
@@ -336,7 +269,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     if (std::exchange(told_pipelining_, found) != found) send(found);
   }
 
-  void send_outcome(wire::Outcome outcome) {
+  void send_outcome(wire::Outcome outcome) override {
     tell_pipelining();
     outcome.counters = fetcher_.counters();
     send(outcome);
@@ -366,20 +299,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   net::Stream link_;
   wire::FrameReader reader_;
   std::string out_;
-  struct Held {
-    explicit Held(const wire::BatchView& view) : batch(view) {}
-    Batch batch;
-    bool begun_before = false;  // all of its names were sent when last looked at
-    uint32_t parts = 0;         // outcomes sent because the rest is slow
-    bool keeps_credit = false;  // the last outcome was of a batch that goes on
-  };
-  Held& held(const Batch& batch) {
-    return **std::find_if(batches_.begin(), batches_.end(),
-                          [&](const auto& each) { return &each->batch == &batch; });
-  }
-  std::vector<std::unique_ptr<Held>> batches_;
+  Outbox outbox_;
   bool draining_ = false;
-  bool broken_ = false;
   int exit_status_ = 0;
   TimePoint last_pulse_;
   wire::Pipelining told_pipelining_;

@@ -25,15 +25,12 @@ class Connection final : private ResponseParser::Handler {
   explicit Connection(size_t requests) : outstanding_(requests), parser_(*this) {}
 
   void feed(std::string_view bytes) {
-    // As net/http_connection.h: the parser never sees what comes while no request waits.
-    if (outstanding_ == 0 && fault_ == ResponseFault::none && !bytes.empty())
-      return note(ResponseFault::stray_bytes);
-    if (fault_ == ResponseFault::stray_bytes) return;
+    // As net/http_connection.h.
+    if (outstanding_ == 0) return note(parser_.feed_idle(bytes));
     fed_ = bytes;
     note(parser_.feed(bytes));
   }
   void finish() {
-    if (fault_ == ResponseFault::stray_bytes) return;
     note(parser_.finish());
     require(fault_ != ResponseFault::none || !in_body_, "an end inside a body is a fault");
   }

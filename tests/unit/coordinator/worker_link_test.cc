@@ -35,6 +35,9 @@ struct Client final : WorkerLink::Client {
   void on_fatal(WorkerLink&, const wire::Fatal& fatal) override {
     events.push_back("fatal " + fatal.text);
   }
+  void on_warning(WorkerLink&, const wire::Warning& warning) override {
+    events.push_back("warning " + warning.text);
+  }
   void on_read_end() override { ++reads; }
   void on_link_ended(WorkerLink& link, const std::string& reason) override {
     CHECK(link.ended());

@@ -333,17 +333,45 @@ TEST_CASE("a trailer about the connection or the framing ends the connection, an
         Events{"head 200 close", "body hi", "complete close", "fault handler-stop"});
 }
 
-TEST_CASE("bytes behind the last expected response are stray") {
-  for (const std::string& stray : Strings{"\r\n", "\n", "\r", " ", "\0"s, "H", "hi", kOk + kHi, kOk,
-                                          "HTTP/1.1 100 C\r\n\r\n"s}) {
+TEST_CASE("bytes behind the last expected response are stray, or a surplus response") {
+  for (const std::string& behind : Strings{" ", "\0"s, "hi", "\r\nhi", "H", kOk + kHi, kOk,
+                                           "\r\n" + kOk, "HTTP/1.1 100 C\r\n\r\n"s}) {
+    const bool surplus = behind.find('H') != behind.npos;
+    const std::string fault = surplus ? "fault surplus" : "fault stray-bytes";
     Events expected = kHiEvents;
-    expected.push_back("fault stray-bytes");
-    CHECK(events_in_every_split(kOk + kHi + stray, 1) == expected);
-    expected = {"head 200 keep", "body hi", "complete keep", "fault stray-bytes"};
-    CHECK(events_in_every_split(kChunkedHead + "2\r\nhi\r\n0\r\n\r\n" + stray, 1) == expected);
-    expected = {"head 204 keep", "complete keep", "fault stray-bytes"};
-    CHECK(events_in_every_split("HTTP/1.1 204 x\r\n\r\n" + stray, 1) == expected);
+    expected.push_back(fault);
+    CHECK(events_in_every_split(kOk + kHi + behind, 1) == expected);
+    expected = {"head 200 keep", "body hi", "complete keep", fault};
+    CHECK(events_in_every_split(kChunkedHead + "2\r\nhi\r\n0\r\n\r\n" + behind, 1) == expected);
+    expected = {"head 204 keep", "complete keep", fault};
+    CHECK(events_in_every_split("HTTP/1.1 204 x\r\n\r\n" + behind, 1) == expected);
   }
+}
+
+TEST_CASE("line ends behind a response are skipped, up to a number") {
+  for (const std::string& ends : Strings{"\r\n", "\n", "\r", "\r\n\r\n", std::string(16, '\n')}) {
+    CHECK(events_in_every_split(kOk + kHi + ends, 1) == kHiEvents);
+    Events twice = kHiEvents;
+    twice.insert(twice.end(), kHiEvents.begin(), kHiEvents.end());
+    CHECK(events_in_every_split(kOk + kHi + ends + kOk + kHi, 2) == twice);
+  }
+  Events expected = kHiEvents;
+  expected.push_back("fault stray-bytes");
+  CHECK(events_in_every_split(kOk + kHi + std::string(17, '\n'), 1) == expected);
+}
+
+TEST_CASE("a fault tells whether what it is about begins a response") {
+  const auto no_head = [](std::string_view bytes) {
+    ResponseRecorder recorder(2);
+    recorder.feed(kOk + kHi);
+    CHECK(recorder.feed(bytes) != ResponseFault::none);
+    return recorder.parser().at_no_head();
+  };
+  CHECK(no_head("xyz"));
+  CHECK(no_head("TTP/1.1 200 OK\r\n"));
+  CHECK(no_head("HTT HTTP/1.1 200 OK\r\n"));
+  CHECK_FALSE(no_head("HTTP/1.1 2x0 OK\r\n"));
+  CHECK_FALSE(no_head("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"));
 }
 
 TEST_CASE("bytes behind an announced close are not read") {

@@ -31,14 +31,10 @@ class ResponseRecorder : private ResponseParser::Handler {
   ResponseRecorder(size_t requests, const Orders& orders)
       : outstanding_(requests), orders_(orders), parser_(*this) {}
 
-  // As net::HttpConnection does it: bytes that come while nothing is outstanding never reach the
-  // parser, which cannot know whether a request has gone out meanwhile.
+  // As net::HttpConnection does it: the parser cannot know whether a request has gone out
+  // meanwhile.
   ResponseFault feed(std::string_view bytes) {
-    if (outstanding_ == 0 && fault_ == ResponseFault::none && !bytes.empty()) {
-      return note(ResponseFault::stray_bytes);
-    }
-    if (fault_ == ResponseFault::stray_bytes) return fault_;
-    return note(parser_.feed(bytes));
+    return note(outstanding_ == 0 ? parser_.feed_idle(bytes) : parser_.feed(bytes));
   }
   ResponseFault finish() { return fault_ == ResponseFault::none ? note(parser_.finish()) : fault_; }
 

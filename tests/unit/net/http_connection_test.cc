@@ -275,7 +275,7 @@ TEST_CASE("closure: bytes on an idle connection") {
   REQUIRE(client.open(scene.server.address()));
   REQUIRE(client.wait_closed());
   CHECK(client.closure.cause == Cause::bad_response);
-  CHECK(client.closure.fault == Fault::stray_bytes);
+  CHECK(client.closure.fault == Fault::surplus);
   CHECK(client.closure.unanswered == 0);
   CHECK_FALSE(client.text.empty());
   CHECK(client.bodies.empty());

@@ -54,7 +54,9 @@ TEST_CASE("a file that holds exactly the body is equal") {
   CHECK(compared(sink, "f", "body") == "ok");
   CHECK(compared(sink, "empty", "") == "ok");
   CHECK(compared(sink, "large", large) == "ok");
-  CHECK(sink.commit(lot).ok());
+  Receipt receipt = 1;
+  CHECK(sink.commit(lot, receipt).ok());
+  CHECK(receipt == 0);
 }
 
 TEST_CASE("a file that is shorter, longer or other is different, and from where is told") {

@@ -29,7 +29,23 @@ inline TarSink::Options tar_options(int zstd_level = 0) {
   return options;
 }
 
-// As a worker uses it: what is committed is told, and the ends of the shards are kept.
+// Commits the lot, proves it, and gives what may be told then.
+inline StoreStatus commit_lot(TarSink& sink, Lot& lot, std::vector<ShardEnd>& told) {
+  told.clear();
+  Receipt receipt = 0, streamed = 0;
+  StoreStatus status = sink.commit(lot, receipt);
+  if (status.ok()) status = sink.commit_streamed(lot, streamed);
+  if (!status.ok()) return status;
+  for (const Receipt each : {receipt, streamed}) {
+    if (each != 0) sink.prove(each);
+  }
+  for (Tellable tellable; status.ok() && sink.take_tellable(tellable, status);)
+    told.push_back(tellable.end);
+  return status;
+}
+
+// As a worker uses it: what is committed is proven and told at once, and the ends of the shards are
+// kept.
 class Packer {
  public:
   Packer(const TempFolder& out, const TarSink::Options& options)
@@ -54,13 +70,25 @@ class Packer {
     for (; !body.empty(); body.remove_prefix(std::min(piece, body.size())))
       REQUIRE(writer->append(body.substr(0, piece)).ok());
     REQUIRE(writer->close().ok());
+    streamed(lot);
+  }
+  // A streamed file of the lot is whole: it is committed, and proven with the lot.
+  void streamed(Lot& lot) {
+    Receipt receipt = 0;
+    REQUIRE(sink.commit_streamed(lot, receipt).ok());
+    if (receipt != 0) unproven_[&lot].push_back(receipt);
   }
   // What is told of the lot.
   std::vector<ShardEnd> commit(Lot& lot) {
-    const StoreStatus status = sink.commit(lot);
+    std::vector<ShardEnd> told;
+    StoreStatus status = commit_lot(sink, lot, told);
     CHECK(status.text() == "");
     REQUIRE(status.ok());
-    std::vector<ShardEnd> told = std::exchange(lot.committed, {});
+    for (const Receipt receipt : std::exchange(unproven_[&lot], {}))
+      sink.prove(receipt);
+    for (Tellable tellable; sink.take_tellable(tellable, status);)
+      told.push_back(tellable.end);
+    REQUIRE(status.ok());
     for (const ShardEnd& end : told) {
       CHECK(end.worker == worker_);
       CHECK(ends.add(end));
@@ -80,6 +108,7 @@ class Packer {
 
  private:
   uint32_t worker_;
+  std::map<const Lot*, std::vector<Receipt>> unproven_;
 };
 
 // The members of a shard up to `end`; what it says when it is damaged, as the last one,

@@ -8,8 +8,11 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "base/random.h"
+#include "store/packed_files.h"
 #include "store/shards.h"
 
 namespace gigafetch::store {
@@ -260,8 +263,10 @@ TEST_CASE("a body that comes in pieces is gathered as long as there is room") {
     writers.push_back(packer.open(lot, std::to_string(i)));
     REQUIRE(writers.back()->append(fits).ok());
   }
-  for (const auto& writer : writers)
+  for (const auto& writer : writers) {
     REQUIRE(writer->close().ok());
+    packer.streamed(lot);
+  }
   CHECK(packer.commit(lot).size() == 1 + 4);
   // And once they are whole, or given up, there is room again.
   writers.clear();
@@ -435,19 +440,6 @@ TEST_CASE("a lot that begins is gathered where the last one was that is committe
                                                           {"c", std::string(10'000, 'c')}});
 }
 
-TEST_CASE("a lot wants to be committed when it holds up four shards") {
-  const TempFolder out;
-  Packer packer(out, tar_options());
-  Lot lot;
-  for (int i = 0; i < 4; ++i) {
-    CHECK_FALSE(packer.sink.wants_commit(lot));
-    packer.stream(lot, "large", "body");
-  }
-  CHECK(packer.sink.wants_commit(lot));
-  CHECK(packer.commit(lot).size() == 4);
-  CHECK_FALSE(packer.sink.wants_commit(lot));
-}
-
 TEST_CASE("files that are synced one by one are told of the same way") {
   const TempFolder out;
   TarSink::Options options = tar_options(1);
@@ -489,7 +481,8 @@ TEST_CASE("a missing output folder ends the run, a want of descriptors puts the 
           if (!lot.members.empty() || !lot.entries.empty()) return 3;
           limit.rlim_cur = before;
           ::setrlimit(RLIMIT_NOFILE, &limit);
-          return sink.put(lot, "a", "1").ok() && sink.commit(lot).ok() ? 0 : 4;
+          Ends told;
+          return sink.put(lot, "a", "1").ok() && commit_lot(sink, lot, told).ok() ? 0 : 4;
         }) == 0);
 }
 
@@ -502,13 +495,14 @@ TEST_CASE(
           TarSink sink(out.fd(), options);
           Lot first, second;
           if (!sink.put(first, "a", "1").ok() || !sink.put(second, "b", "2").ok()) return 1;
-          if (!sink.commit(first).ok()) return 2;
+          Ends told;
+          if (!commit_lot(sink, first, told).ok()) return 2;
           // Connections take what is left.
           rlimit limit;
           ::getrlimit(RLIMIT_NOFILE, &limit);
           limit.rlim_cur = 3;
           ::setrlimit(RLIMIT_NOFILE, &limit);
-          return sink.commit(second).ok() && second.committed.at(0).number == 1 ? 0 : 3;
+          return commit_lot(sink, second, told).ok() && told.at(0).number == 1 ? 0 : 3;
         }) == 0);
 }
 
@@ -527,15 +521,16 @@ TEST_CASE("a full shard goes on while lots wait and no other can be made for wan
           const rlim_t before = limit.rlim_cur;
           limit.rlim_cur = 3;
           ::setrlimit(RLIMIT_NOFILE, &limit);
+          Ends told;
           for (uint64_t i = 0; i < 2; ++i) {
-            if (!sink.commit(lots[i]).ok()) return 2;
-            if (lots[i].committed != Ends{{0, 0, (i + 1) * kSmall, false}}) return 3;
+            if (!commit_lot(sink, lots[i], told).ok()) return 2;
+            if (told != Ends{{0, 0, (i + 1) * kSmall, false}}) return 3;
           }
           limit.rlim_cur = before;
           ::setrlimit(RLIMIT_NOFILE, &limit);
-          if (!sink.commit(lots[2]).ok() || !lots[2].committed.at(0).finished) return 4;
-          if (!sink.commit(lots[3]).ok()) return 5;
-          return lots[3].committed.at(0).number == 1 ? 0 : 6;
+          if (!commit_lot(sink, lots[2], told).ok() || !told.at(0).finished) return 4;
+          if (!commit_lot(sink, lots[3], told).ok()) return 5;
+          return told.at(0).number == 1 ? 0 : 6;
         }) == 0);
   CHECK(members_of(out.fd(), shard_name(0, 0)) == Members{{"a", "1"}, {"a", "1"}, {"a", "1"}});
   CHECK(members_of(out.fd(), shard_name(0, 1)) == Members{{"a", "1"}});
@@ -552,15 +547,14 @@ TEST_CASE(
     int lots = 0;
     for (; lots < 100; ++lots) {
       if (!sink.put(lot, fmt::format("f{}", lots), body).ok()) return 1;
-      status = sink.commit(lot);
+      Ends ends;
+      status = commit_lot(sink, lot, ends);
       if (!status.ok()) break;
-      told = lot.committed.at(0).end;
-      lot.committed.clear();
+      told = ends.at(0).end;
     }
     if (lots == 0 || lots == 100) return 2;
     if (status.kind() != Kind::run || status.text().find("No space") == std::string::npos) return 3;
     if (fs::file_size(path / "worker-00-000000.tar") != told) return 4;
-    if (!lot.committed.empty()) return 5;
     return members_of(out, shard_name(0, 0)).size() == static_cast<size_t>(lots) ? 0 : 6;
   }));
 }
@@ -591,13 +585,14 @@ TEST_CASE("what a failed lot has appended is covered by the end of no other lot"
           ::ftruncate(filler.get(), there.st_size - 4096) != 0)
         return 5;
     }
-    if (sink.commit(failing).kind() != Kind::run) return 6;
+    Ends told;
+    if (commit_lot(sink, failing, told).kind() != Kind::run) return 6;
     fs::remove(path / "filler");
-    if (!sink.commit(other).ok()) return 7;
-    for (const ShardEnd& end : other.committed) {
+    if (!commit_lot(sink, other, told).ok()) return 7;
+    for (const ShardEnd& end : told) {
       if (members_of(out, shard_name(0, end.number), end.end) != Members{{"other", "2"}}) return 8;
     }
-    return other.committed.size() == 1 ? 0 : 9;
+    return told.empty() ? 0 : 9;
   }));
 }
 
@@ -610,8 +605,9 @@ TEST_CASE("a streamed body that finds no room is cut, and the shard ends where i
         !writer->close().ok())
       return 1;
     writer.reset();
-    if (!sink.commit(lot).ok()) return 2;
-    const uint64_t told = lot.committed.at(0).end;
+    Ends ends;
+    if (!commit_lot(sink, lot, ends).ok()) return 2;
+    const uint64_t told = ends.at(0).end;
     if (!sink.open(lot, "b", std::nullopt, writer).ok()) return 3;
     StoreStatus status;
     for (int i = 0; i < 100 && status.ok(); ++i)
@@ -621,6 +617,181 @@ TEST_CASE("a streamed body that finds no room is cut, and the shard ends where i
     if (fs::file_size(path / "worker-00-000000.tar") != told) return 5;
     return members_of(out, shard_name(0, 0)) == Members{{"a", "12345"}} ? 0 : 6;
   }));
+}
+
+namespace {
+
+// A lot of these files, committed and neither proven nor told.
+Receipt commit_unproven(Packer& packer, Lot& lot, const Members& files) {
+  for (const auto& [name, body] : files)
+    packer.put(lot, name, body);
+  Receipt receipt = 0;
+  REQUIRE(packer.sink.commit(lot, receipt).ok());
+  REQUIRE(receipt != 0);
+  return receipt;
+}
+
+Ends tellable(Packer& packer) {
+  Ends ends;
+  StoreStatus status;
+  for (Tellable next; packer.sink.take_tellable(next, status);)
+    ends.push_back(next.end);
+  REQUIRE(status.ok());
+  return ends;
+}
+
+StoreStatus take_back(Packer& packer, Lot& lot, Receipt receipt, std::string_view name) {
+  const TakenBack file{&lot, receipt, name};
+  return packer.sink.take_back({&file, 1});
+}
+
+}  // namespace
+
+TEST_CASE("a commit is told when it is proven, and every one before it in its shard") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot first, second;
+  const Receipt one = commit_unproven(packer, first, {{"a", "1"}});
+  const Receipt two = commit_unproven(packer, second, {{"b", "2"}});
+  CHECK(tellable(packer).empty());
+  packer.sink.prove(two);
+  CHECK_MESSAGE(tellable(packer).empty(), "what stands before it may be taken out still");
+  packer.sink.prove(one);
+  CHECK(tellable(packer) == Ends{{0, 0, kSmall, false}, {0, 0, 2 * kSmall, false}});
+}
+
+TEST_CASE("a file that is taken back leaves its lot, or its shard, and what is left counts") {
+  for (const int level : {0, 1}) {
+    const TempFolder out;
+    Packer packer(out, tar_options(level));
+    const ShardName shard = shard_name(0, 0, level > 0);
+    Lot first, second, third;
+    const std::string body(1000, 'b');
+    const Receipt one = commit_unproven(packer, first, {{"a", "1"}, {"d/b", body}, {"c", ""}});
+    const Receipt two = commit_unproven(packer, second, {{"e", "5"}});
+    packer.put(third, "f", "6");
+    packer.put(third, "g", "7");
+    packer.put(third, "h", "8");
+    REQUIRE(take_back(packer, first, one, "d/b").ok());
+    REQUIRE(take_back(packer, third, 0, "g").ok());
+    CHECK(members_of(out.fd(), shard) == Members{{"e", "5"}});
+    packer.sink.prove(two);
+    CHECK(tellable(packer).size() == 1);
+    CHECK(packer.commit(first).size() == 1);
+    CHECK(packer.commit(third).size() == 1);
+    packer.sink.finish_run();
+    CHECK(members_of(out.fd(), shard) ==
+          Members{{"e", "5"}, {"a", "1"}, {"c", ""}, {"f", "6"}, {"h", "8"}});
+    // The index has what counts, where it stands now.
+    Result<PackedFiles> files = PackedFiles::open(out.fd(), packer.ends, Layout::tree);
+    REQUIRE(files.ok());
+    std::unique_ptr<BodyReader> reader;
+    CHECK(files->open("a", reader).ok());
+    CHECK_FALSE(files->open("d/b", reader).ok());
+  }
+}
+
+TEST_CASE("a streamed file that is taken back leaves its shard to the next one") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot lot;
+  packer.stream(lot, "kept", std::string(100, 'k'));
+  packer.commit(lot);
+  const std::unique_ptr<BodyWriter> writer = packer.open(lot, "doubted");
+  REQUIRE(writer->append(std::string(2000, 'd')).ok());
+  REQUIRE(writer->close().ok());
+  Receipt receipt = 0;
+  REQUIRE(packer.sink.commit_streamed(lot, receipt).ok());
+  REQUIRE(take_back(packer, lot, receipt, "doubted").ok());
+  packer.stream(lot, "next", "n");
+  packer.commit(lot);
+  CHECK(members_of(out.fd(), shard_name(0, 0)) ==
+        Members{{"kept", std::string(100, 'k')}, {"next", "n"}});
+}
+
+TEST_CASE("a commit that stays unproven does not hold up those that come later for long") {
+  const TempFolder out;
+  Packer packer(out, tar_options());
+  Lot stuck, later;
+  const Receipt one = commit_unproven(packer, stuck, {{"a", "1"}});
+  for (int i = 0; i < 20; ++i)
+    packer.sink.step_aside();
+  CHECK(packer.store({{"b", "2"}}) == Ends{{0, 1, kSmall, false}});
+  packer.sink.prove(one);
+  CHECK(tellable(packer) == Ends{{0, 0, kSmall, false}});
+}
+
+TEST_CASE("whatever is taken back, a shard holds what is told and nothing else") {
+  Random random(1);
+  for (int round = 0; round < 40; ++round) {
+    const TempFolder out;
+    TarSink::Options options = tar_options(round % 2);
+    options.shard_size = 16 * 1024;
+    Packer packer(out, options);
+    struct Held {
+      Lot lot;
+      std::map<Receipt, std::set<std::string>> commits;
+      std::set<std::string> gathered;
+    };
+    std::vector<Held> held(3);
+    std::map<Receipt, Held*> owners;
+    std::set<std::string> told;
+    int next = 0;
+    const auto take_told = [&] {
+      StoreStatus status;
+      for (Tellable tell; packer.sink.take_tellable(tell, status);) {
+        REQUIRE(packer.ends.add(tell.end));
+        Held& its = *owners.at(tell.receipt);
+        told.merge(its.commits.extract(tell.receipt).mapped());
+      }
+      REQUIRE(status.ok());
+    };
+    for (int step = 0; step < 200; ++step) {
+      Held& its = held[random.below(held.size())];
+      if (random.chance(0.6)) {
+        const std::string name = "n" + std::to_string(next++);
+        packer.put(its.lot, name, name + std::string(random.below(600), 'x'));
+        its.gathered.insert(name);
+      } else if (random.chance(0.5)) {
+        Receipt receipt = 0;
+        REQUIRE(packer.sink.commit(its.lot, receipt).ok());
+        if (receipt == 0) continue;
+        owners[receipt] = &its;
+        its.commits[receipt] = std::exchange(its.gathered, {});
+      } else if (random.chance(0.5) && !its.commits.empty()) {
+        const auto commit = its.commits.begin();
+        const std::string name = *commit->second.begin();
+        REQUIRE(take_back(packer, its.lot, commit->first, name).ok());
+        its.gathered.merge(commit->second);
+        its.gathered.erase(name);
+        its.commits.erase(commit);
+        take_told();
+      } else if (!its.gathered.empty() && random.chance(0.3)) {
+        const std::string name = *its.gathered.begin();
+        REQUIRE(take_back(packer, its.lot, 0, name).ok());
+        its.gathered.erase(name);
+      } else if (!its.commits.empty()) {
+        packer.sink.prove(its.commits.rbegin()->first);
+        take_told();
+      }
+    }
+    std::multiset<std::string> there;
+    for (const auto& file : files_in(out)) {
+      const auto parsed = shard_of_file(file);
+      if (!parsed) continue;
+      const auto open = packer.ends.open().find(parsed->id);
+      const uint64_t end = packer.ends.is_finished(parsed->id) ? UINT64_MAX
+                           : open == packer.ends.open().end()  ? 0
+                                                               : open->second;
+      if (end == 0) continue;
+      for (const auto& [name, body] : members_of(out.fd(), *parsed, end)) {
+        there.insert(name);
+        CHECK(body.starts_with(name));
+      }
+    }
+    CHECK(std::set<std::string>(there.begin(), there.end()) == told);
+    CHECK(there.size() == told.size());
+  }
 }
 
 }  // namespace gigafetch::store

@@ -120,6 +120,9 @@ Pipelining pipelining() {
 Fatal fatal() {
   return {"cannot write 'x': No space left on device"};
 }
+Warning warning() {
+  return {"the origin sends answers that were not asked for"};
+}
 Figures figures() {
   Figures message;
   message.listed = 3001;
@@ -185,6 +188,7 @@ const std::vector<Golden>& goldens() {
       {"wire-pipelining", frame_of(pipelining()), MessageType::pipelining,
        recode_with(parse_pipelining)},
       {"wire-fatal", frame_of(fatal()), MessageType::fatal, recode_with(parse_fatal)},
+      {"wire-warning", frame_of(warning()), MessageType::warning, recode_with(parse_warning)},
       {"wire-figures", frame_of(figures()), MessageType::figures, recode_with(parse_figures)},
       {"wire-done", frame_of(done()), MessageType::done, recode_with(parse_done)},
       {"wire-kill-worker", frame_of(kill_worker()), MessageType::kill_worker,
@@ -329,6 +333,11 @@ TEST_CASE("golden pulse, fatal and done") {
   const Result<Fatal> got_fatal = parse_fatal(fatal_payload);
   REQUIRE(got_fatal);
   CHECK(got_fatal.value().text == fatal().text);
+
+  const std::string warning_payload = payload_of("wire-warning");
+  const Result<Warning> got_warning = parse_warning(warning_payload);
+  REQUIRE(got_warning);
+  CHECK(got_warning.value().text == warning().text);
 
   const std::string done_payload = payload_of("wire-done");
   const Result<Done> got_done = parse_done(done_payload);

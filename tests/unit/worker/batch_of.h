@@ -81,7 +81,6 @@ class FakeSink final : public store::Sink {
     return result;
   }
   void discard(std::string_view name) override { discarded.insert(std::string(name)); }
-  store::StoreStatus commit(store::Lot&) override { return {}; }
 
  private:
   class Writer final : public store::BodyWriter {

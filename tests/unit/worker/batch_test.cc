@@ -262,48 +262,93 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("the ends of shards are told once, the last one of each, by number") {
-  const auto batch = batch_of(numbered(4));
-  CHECK(batch->take_outcome().shards.empty());
-  batch->settle_stored(0, 1, kSome);
-  batch->settle_stored(1, 1, kSome);
-  batch->lot().committed = {{2, 5, 1000, false}, {2, 3, 70, true}, {2, 5, 2000, true}};
-  const auto outcome = travelled(batch->take_outcome());
-  REQUIRE(outcome.has_value());
-  CHECK(outcome->shards == std::vector<ShardEnd>{{0, 3, 70, true}, {0, 5, 2000, true}});
-  CHECK(batch->lot().committed.empty());
-  batch->settle_stored(2, 1, kSome);
-  CHECK(batch->take_outcome().shards.empty());
-  batch->lot().committed = {{2, 6, 512, false}};
-  CHECK(batch->take_last_outcome().shards == std::vector<ShardEnd>{{2, 6, 512, false}});
-}
-
-TEST_CASE("a batch that takes back what it has not told tells of no shard either") {
-  const auto batch = batch_of(numbered(4));
-  batch->settle_stored(0, 1, kSome);
-  batch->lot().committed = {{2, 5, 1000, false}};
-  CHECK(batch->take_outcome().shards.size() == 1);
-  batch->settle_stored(1, 1, kSome);
-  batch->lot().committed = {{2, 5, 2000, false}};
-  const wire::Outcome outcome = batch->take_back_untold();
-  CHECK(outcome.shards.empty());
-  CHECK(outcome.stored.empty());
-  CHECK(outcome.released == Ranges{{1, 3}});
-  CHECK(outcome.last);
-}
-
-TEST_CASE("what was not told yet can be taken back: all of it is released, what was told stands") {
-  const auto batch = batch_of(numbered(7), 5, {3, 4});
-  batch->settle_stored(1, 4, kSome);
-  batch->settle_failed(4, failure("x"));
+TEST_CASE("an answered name counts when it is proven, and is open again when it is taken back") {
+  const auto batch = batch_of(numbered(3));
+  batch->set_answered(0);
+  batch->set_answered(1);
+  batch->set_answered(2, false);
+  CHECK(batch->open_count() == 0);
+  CHECK(batch->waiting_count() == 3);
+  CHECK(batch->take_outcome().stored.empty());
+  batch->prove(1, 5, kSome);
+  batch->take_back(0);
+  CHECK(batch->open_count() == 1);
   CHECK(batch->take_outcome().stored == Ranges{{1, 1}});
-  batch->settle_stored(2, 5, kSome);
-  batch->settle_failed(3, failure("x"));
-  batch->release(6);
-  const wire::Outcome outcome = batch->take_back_untold();
+  batch->settle_failed(2, failure("x"));
+  batch->set_answered(0);
+  batch->prove(0, 6, kSome);
+  CHECK(batch->all_settled());
+  const wire::Outcome outcome = batch->take_outcome();
+  CHECK(outcome.stored == Ranges{{0, 1}});
+  CHECK(outcome.failures.size() == 1);
   CHECK(outcome.last);
-  CHECK(outcome.stored.empty());
-  CHECK(outcome.contents.empty());
-  CHECK(outcome.failures.empty());
-  CHECK(outcome.released == Ranges{{0, 1}, {2, 2}, {5, 2}});
+}
+
+TEST_CASE("the last outcome releases what is not proven") {
+  const auto batch = batch_of(numbered(3));
+  batch->set_answered(0);
+  batch->set_answered(1);
+  batch->prove(1, 5, kSome);
+  const wire::Outcome outcome = batch->take_last_outcome();
+  CHECK(outcome.stored == Ranges{{1, 1}});
+  CHECK(outcome.released == Ranges{{0, 1}, {2, 1}});
+}
+
+namespace {
+
+std::unique_ptr<Batch> gathering_batch(const NameList& names) {
+  return std::make_unique<Batch>(
+      wire::BatchView{1, names.count(), false, {names.count()}, names.bytes()}, true);
+}
+
+}  // namespace
+
+TEST_CASE("names that a sink gathers count with their part, and with the ends of its shards") {
+  NameList names;
+  for (const char* name : {"a", "b", "c", "d"})
+    names.append(name);
+  const auto batch = gathering_batch(names);
+  batch->set_answered(0);
+  batch->set_answered(1);
+  CHECK(batch->gathered() == 2);
+  batch->prove(0, 1, kSome);
+  CHECK_FALSE(batch->gathered_is_proven());
+  batch->on_committed(7);
+  CHECK(batch->receipt_of(0) == 7);
+  CHECK(batch->gathered() == 0);
+  batch->set_answered(2);
+  CHECK(batch->receipt_of(2) == 0);
+  CHECK_FALSE(batch->is_proven(7));
+  batch->prove(1, 2, kSome);
+  CHECK(batch->is_proven(7));
+  CHECK_MESSAGE(batch->take_outcome().stored.empty(), "the sink has not said so");
+  batch->settle_part(7, {2, 5, 2000, true});
+  const wire::Outcome outcome = batch->take_outcome();
+  CHECK(outcome.stored == Ranges{{0, 2}});
+  CHECK(outcome.contents.at(0).bytes == 3);
+  CHECK(outcome.shards == std::vector<ShardEnd>{{2, 5, 2000, true}});
+  CHECK(batch->take_outcome().shards.empty());
+}
+
+TEST_CASE("a part that is undone is gathered again without what was taken back") {
+  NameList names;
+  for (const char* name : {"a", "b", "c"})
+    names.append(name);
+  const auto batch = gathering_batch(names);
+  for (uint32_t i = 0; i < 3; ++i)
+    batch->set_answered(i);
+  batch->prove(0, 10, kSome);
+  batch->on_committed(7);
+  batch->reopen(7);
+  batch->take_back(1);
+  CHECK(batch->gathered() == 2);
+  CHECK(batch->receipt_of(0) == 0);
+  batch->prove(2, 30, kSome);
+  CHECK(batch->gathered_is_proven());
+  batch->on_committed(8);
+  batch->settle_part(8, {0, 0, 500, false});
+  const wire::Outcome outcome = batch->take_outcome();
+  CHECK(outcome.stored == Ranges{{0, 1}, {2, 1}});
+  CHECK(outcome.contents.at(0).bytes == 40);
+  CHECK_FALSE(outcome.last);
 }

@@ -64,6 +64,7 @@ struct Scene final : FetchConnection::Owner {
       asked_at = loop.now();
     }
     filled.flush();
+    if (filled.in_flight() == 0) filled.rest();
   }
   void on_connect_failed(FetchConnection&, int uv_error) override {
     log.push_back("connect failed");
@@ -96,18 +97,31 @@ struct Scene final : FetchConnection::Owner {
     silent_closes.push_back(behind);
     return closes_usually;
   }
-  void stored(const Task& task, uint64_t bytes, const store::Hash128& with) override {
-    const std::string name(task.name());
-    log.push_back("stored " + name + " " + std::to_string(bytes));
-    CHECK(with == store::content_hash(name, sink.files[name]));
-    content = with;
+  void answered(const Answer& answer) override {
+    const std::string name(answer.task.name());
     ++decided;
+    if (answer.failure != nullptr) {
+      failure = *answer.failure;
+      return log.push_back("failed " + name + " " + std::string(name_of(failure.cause)));
+    }
+    log.push_back("stored " + name + " " + std::to_string(answer.bytes));
+    CHECK(answer.content == store::content_hash(name, sink.files[name]));
+    content = answer.content;
   }
-  void failed(const Task& task, FileFailure with) override {
-    log.push_back("failed " + std::string(task.name()) + " " + std::string(name_of(with.cause)));
-    failure = with;
-    ++decided;
+  void proven(Answer answer) override { proved.emplace_back(answer.task.name()); }
+  void taken_back(std::vector<Answer> answers, Doubt doubt) override {
+    for (const Answer& answer : answers) {
+      log.push_back((doubt == Doubt::suspected ? "suspected " : "unproven ") +
+                    std::string(answer.task.name()));
+    }
   }
+  void doubted_again(Answer answer, std::string_view) override {
+    log.push_back("doubted again " + std::string(answer.task.name()));
+  }
+  void on_misframed(Misframing kind) override {
+    log.push_back(kind == Misframing::surplus ? "surplus" : "wrong end");
+  }
+  ProbationTerms probation_terms() const override { return terms; }
   void failed_attempt(Task task, FileFailure with, Millis wait) override {
     log.push_back("charged " + std::string(task.name()) + " " + std::string(name_of(with.cause)));
     failure = with;
@@ -140,9 +154,11 @@ struct Scene final : FetchConnection::Owner {
   }
 
   net::Loop loop;
+  ProbationTerms terms;
   ScriptedServer server;
   FakeSink sink;
   Log log;
+  std::vector<std::string> proved;
   std::unique_ptr<Batch> batch;
   std::deque<Task> to_send;
   size_t decided = 0;
@@ -299,8 +315,8 @@ TEST_CASE("a body that the end of the connection delimits is stored, and the res
   });
   scene.fetch({"a", "b"});
   REQUIRE(scene.until_disconnected());
-  CHECK(scene.log ==
-        Log{"connected", "put a", "stored a 9", "announced 1", "again b", "disconnected"});
+  CHECK(scene.log == Log{"connected", "put a", "stored a 9", "announced 1", "again b", "unproven a",
+                         "disconnected"});
 }
 
 TEST_CASE("a reset does not complete a body that the end of the connection delimits") {
@@ -576,7 +592,7 @@ TEST_CASE("a reused connection that ends before the answer is replayed once, the
   scene.fetch({"first", "a", "b"});
   REQUIRE(scene.until_disconnected());
   CHECK(scene.log == Log{"connected", "put first", "stored first 1", "doubt", "again a", "again b",
-                         "disconnected"});
+                         "unproven first", "disconnected"});
   REQUIRE(scene.given_back.size() == 2);
   CHECK(scene.given_back[0].replayed);
   CHECK_FALSE(scene.given_back[1].replayed);
@@ -668,15 +684,101 @@ TEST_CASE("an answer that cannot be delimited charges the oldest request and bri
   scene.fetch({"a", "b", "c"});
   REQUIRE(scene.until_disconnected());
   CHECK(scene.log == Log{"connected", "put a", "stored a 1", "doubt", "charged b bad-framing",
-                         "again c", "disconnected"});
+                         "again c", "unproven a", "disconnected"});
   CHECK(scene.failure.text.find("bad-framing") != std::string::npos);
 }
 
-TEST_CASE("bytes behind the last answer close the connection and charge nobody") {
+TEST_CASE("bytes behind the last answer close the connection and cast doubt on that answer") {
   Scene scene([](Peer& peer, const std::string&) { peer.send(ok("a") + "stray"); });
   scene.fetch({"a"});
   REQUIRE(scene.until_disconnected());
-  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "disconnected"});
+  CHECK(scene.log ==
+        Log{"connected", "put a", "stored a 1", "wrong end", "suspected a", "disconnected"});
+  CHECK(scene.proved.empty());
+}
+
+TEST_CASE("bytes that begin no answer cast doubt on the one before; the others are unproven") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/d") peer.send(ok("a") + ok("b") + "xyz" + ok("c"));
+  });
+  scene.fetch({"a", "b", "c", "d"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "put b", "stored b 1", "doubt",
+                         "wrong end", "suspected b", "unproven a", "again c", "again d",
+                         "disconnected"});
+}
+
+TEST_CASE("a surplus answer casts doubt on every answer since the last quiet point") {
+  Scene scene([](Peer& peer, const std::string& target) {
+    if (target == "/c") peer.send(ok("a") + ok("b") + ok("c") + ok("c"));
+  });
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log == Log{"connected", "put a", "stored a 1", "put b", "stored b 1", "put c",
+                         "stored c 1", "surplus", "suspected a", "suspected b", "suspected c",
+                         "disconnected"});
+}
+
+TEST_CASE("answers are proven when the connection has been quiet for long") {
+  Scene scene([](Peer& peer, const std::string& target) { peer.send(ok(target)); });
+  scene.terms.long_quiet = Millis(1);
+  scene.fetch({"a", "b"});
+  REQUIRE(scene.until([&] { return scene.proved.size() == 2; }));
+  CHECK(scene.proved == std::vector<std::string>{"a", "b"});
+  CHECK(scene.connection.is_at_rest());
+}
+
+TEST_CASE(
+    "a quiet point in the midst of work proves all but the last, whose end the next head proves") {
+  std::string asked;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    asked += target;
+    peer.send(ok("x"));
+  });
+  scene.terms.most = 3;
+  scene.terms.quiet = Millis(1);
+  scene.terms.long_quiet = Millis(60'000);
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until([&] { return scene.proved.size() == 2; }));
+  CHECK(scene.proved == std::vector<std::string>{"a", "b"});
+  CHECK_FALSE(scene.connection.is_at_rest());
+  scene.to_send = {Task{scene.batch.get(), 0}};
+  scene.fill(scene.connection);
+  REQUIRE(scene.until([&] { return asked == "/a/b/c/a" && scene.proved.size() == 3; }));
+  CHECK(scene.proved.back() == "c");
+}
+
+TEST_CASE("an orderly end proves, a reset of what was sent ahead does not") {
+  for (const bool orderly : {true, false}) {
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target != "/b") return;
+      peer.send(ok("a") + (orderly ? ok("b") : ""));
+      orderly ? peer.end() : peer.reset();
+    });
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.proved.size() == (orderly ? 2 : 0));
+    CHECK(scene.logged("unproven a") == (!orderly && scene.logged("stored a 1")));
+  }
+}
+
+TEST_CASE("an announced end is awaited: what comes before it casts doubt") {
+  for (const bool late : {false, true}) {
+    Peer* held = nullptr;
+    Scene scene([&](Peer& peer, const std::string&) {
+      held = &peer;
+      peer.send(response("200 OK", "Connection: close\r\n", "x"));
+    });
+    scene.terms.long_quiet = Millis(60'000);
+    scene.fetch({"a"});
+    REQUIRE(scene.until([&] { return scene.logged("stored a 1"); }));
+    CHECK(scene.proved.empty());
+    if (late) held->send("yz");
+    held->end();
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.proved.size() == (late ? 0 : 1));
+    CHECK(scene.logged("suspected a") == late);
+  }
 }
 
 TEST_CASE("an announced close charges nobody: what is behind it is given back without doubt") {
@@ -813,7 +915,8 @@ TEST_CASE("giving up waiting charges nobody and casts no doubt; all of it can be
   REQUIRE(scene.until([&] { return scene.logged("stored a 1"); }));
   REQUIRE(scene.until([&] { return scene.server.targets.size() == 3; }));
   scene.connection.give_up_waiting();
-  const Log told{"connected", "put a", "stored a 1", "gave up b", "again c", "disconnected"};
+  const Log told{"connected", "put a",      "stored a 1",  "gave up b",
+                 "again c",   "unproven a", "disconnected"};
   CHECK(scene.log == told);
   CHECK(scene.connection.is_closed());
   for (const Task& task : scene.given_back) {

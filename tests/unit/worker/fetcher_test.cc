@@ -18,8 +18,19 @@ using Peer = ScriptedServer::Peer;
 
 // Settles the names of its batches, as the worker does.
 struct Client final : Fetcher::Client {
+  void on_answered(const Task& task, bool with_file) override {
+    task.batch->set_answered(task.index, with_file);
+    ++answered;
+  }
+  void on_taken_back(std::span<const Answer> answers) override {
+    for (const Answer& answer : answers) {
+      taken_back.emplace_back(answer.task.name());
+      answer.task.batch->take_back(answer.task.index);
+    }
+  }
+  void on_misframed(Misframing kind) override { misframed.push_back(kind); }
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    task.batch->settle_stored(task.index, bytes, content);
+    task.batch->prove(task.index, bytes, content);
     ++stored;
     ++calls;
   }
@@ -43,9 +54,12 @@ struct Client final : Fetcher::Client {
 
   size_t settled() const { return stored + failures.size(); }
 
+  size_t answered = 0;
   size_t stored = 0;
   std::map<std::string, FileFailure> failures;
   std::vector<std::string> released;
+  std::vector<std::string> taken_back;
+  std::vector<Misframing> misframed;
   int pushbacks = 0;
   std::string broken;
   int times_broken = 0;
@@ -647,7 +661,7 @@ TEST_CASE("draining sends nothing new, settles what is in flight, and then says 
   for (size_t i = 0; i < 4; ++i) {
     CHECK(scene.client.drained == 0);
     answer(*held[i].first, held[i].second);
-    REQUIRE(scene.until([&] { return scene.client.stored == i + 1; }));
+    REQUIRE(scene.until([&] { return scene.client.answered == i + 1; }));
   }
   REQUIRE(scene.until([&] { return scene.client.drained > 0; }));
   run_what_is_there(scene.loop);
@@ -839,7 +853,7 @@ TEST_CASE("a wider pace is used at once, a narrower one as answers come") {
               settings);
   const auto answer_one = [&](size_t number) {
     answer(*held[number].first, held[number].second);
-    REQUIRE(scene.until([&] { return scene.client.stored == number + 1; }));
+    REQUIRE(scene.until([&] { return scene.client.answered == number + 1; }));
     run_what_is_there(scene.loop);
   };
   scene.fetcher->set_pace({1, 0, 0});
@@ -1265,7 +1279,7 @@ TEST_CASE("when an origin that ended connections unanswered is back, all connect
   away = false;
   // One is answered; the others are not, and so cannot be what opened the rest.
   REQUIRE(scene.until([&] { return held.size() == 5; }));
-  CHECK(scene.client.stored == 1);
+  CHECK(scene.client.answered == 1);
 }
 
 TEST_CASE("an origin that goes on accepting while it is away in the middle is waited for") {
