@@ -2,14 +2,18 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/standard_error.h"
 #include "cli/command_line.h"
 
+namespace standard_error = gigafetch::standard_error;
+
 // Started without its standard descriptors, a program would get their numbers for its own files,
-// and write its messages into them.
+// and write its messages into them. What holds their place cannot be written: a result that goes
+// nowhere is told.
 static bool hold_standard_descriptors() {
   int fd;
   do {
-    fd = ::open("/dev/null", O_RDWR);
+    fd = ::open("/dev/null", O_RDONLY);
   } while (fd >= 0 && fd <= STDERR_FILENO);
   return fd >= 0 && ::close(fd) == 0;
 }
@@ -19,5 +23,10 @@ int main(int argc, char** argv) {
   ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, children would vanish without a word
   // Beyond a limit (ulimit -f) a write fails, as on a file system that has one: a cause to be told.
   ::signal(SIGXFSZ, SIG_IGN);
-  return gigafetch::cli::run(argc, argv);
+  // Whoever reads what is printed may leave: writes fail then, and are told where they matter.
+  ::signal(SIGPIPE, SIG_IGN);
+  standard_error::open("gigafetch");
+  const int status = gigafetch::cli::run(argc, argv);
+  standard_error::drain(standard_error::kLastPatience);
+  return status;
 }

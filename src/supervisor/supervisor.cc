@@ -71,8 +71,6 @@ class Supervisor final : public Control::Listener {
 
   // From here on signals are read from a descriptor; children undo the mask.
   Result<void> take_signals() {
-    // Whoever reads our standard error may leave; the job goes on.
-    ::signal(SIGPIPE, SIG_IGN);
     sigset_t mask;
     ::sigemptyset(&mask);
     // An ignored one must stay out: a descriptor would read it all the same.
