@@ -107,7 +107,9 @@ class Coordinator final : private ListingWalk::Client,
       return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (Result<void> closed = close_shards(); !closed) return closed;
-    if (commit_) commit_->start();
+    if (commit_) {
+      if (Result<void> started = commit_->start(); !started) return started;
+    }
     log_end_at_start_ = books_->log_end();
     for (const auto& [number, page] : state().open()) {
       if (!page.retry) continue;

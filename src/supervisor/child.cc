@@ -13,6 +13,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/process_limit.h"
 #include "base/standard_error.h"
 
 namespace gigafetch::supervisor {
@@ -68,7 +69,7 @@ std::string Death::text() const {
 Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body) {
   const pid_t supervisor = ::getpid();
   const pid_t pid = ::fork();
-  if (pid < 0) return errno_error(errno, fmt::format("cannot fork {}", name));
+  if (pid < 0) return process_error(errno, fmt::format("cannot fork {}", name));
   if (pid == 0) {
     prepare_child(name, supervisor);
     standard_error::open(name);  // what waits in the copy is the parent's to write
