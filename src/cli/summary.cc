@@ -103,7 +103,7 @@ ExitStatus print_summary(const Summary& summary, bool json) {
                          : write_all(STDOUT_FILENO, text);
   if (failed == 0) return exit;
   print_error(errno_error(failed, "cannot write the summary to standard output").text);
-  return exit == ExitStatus::complete ? ExitStatus::fatal : exit;
+  return json && exit == ExitStatus::complete ? ExitStatus::fatal : exit;
 }
 
 ExitStatus finish(const Error& failure) {
