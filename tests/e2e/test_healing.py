@@ -140,14 +140,12 @@ def test_figures_do_not_run_backwards_when_a_coordinator_begins_anew(command, ou
                      server.url, out) as run:
             recorded = recorded_more(run, 0)
             killed(run, workers=2)
+            for _ in range(3):
+                told = recorded_more(run, -1)
+                assert told >= recorded
+                recorded = told
             server.lag = 0.0
-            done = run.ended(code=0)
-        told = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
-        assert told[0]["stored"] >= recorded
-        for before, after in zip(told, told[1:]):
-            for key in ("listed", "stored", "bytes"):
-                assert before[key] <= after[key], (before, after)
-        assert done.summary["stored"] == FILES
+            assert run.ended(code=0).summary["stored"] == FILES
 
 
 def test_deaths_of_workers_and_of_the_coordinator_count_together(out):
