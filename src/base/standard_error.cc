@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/lossy_stream.h"
 
 namespace gigafetch::standard_error {
@@ -18,8 +20,8 @@ LossyStream& stream() {
 }  // namespace
 
 void open(std::string_view who) {
-  delete the_stream;
-  the_stream = nullptr;
+  // A signal handler must not find it half gone.
+  delete std::exchange(the_stream, nullptr);
   the_stream = new LossyStream(STDERR_FILENO, who);
 }
 
