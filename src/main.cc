@@ -2,10 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "base/standard_error.h"
 #include "cli/command_line.h"
-
-namespace standard_error = gigafetch::standard_error;
 
 // Started without its standard descriptors, a program would get their numbers for its own files,
 // and write its messages into them. What holds their place cannot be written: a result that goes
@@ -25,8 +22,5 @@ int main(int argc, char** argv) {
   ::signal(SIGXFSZ, SIG_IGN);
   // Whoever reads what is printed may leave: writes fail then, and are told where they matter.
   ::signal(SIGPIPE, SIG_IGN);
-  standard_error::open("gigafetch");
-  const int status = gigafetch::cli::run(argc, argv);
-  standard_error::drain(standard_error::kLastPatience);
-  return status;
+  return gigafetch::cli::run(argc, argv);
 }

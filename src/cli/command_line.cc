@@ -399,9 +399,7 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
       ->type_name("DIR");
 }
 
-}  // namespace
-
-int run(int argc, char** argv) {
+int run_command(int argc, char** argv) {
   CLI::App app("Copies every file of a list-then-get HTTP service onto this host.", "gigafetch");
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
@@ -465,6 +463,15 @@ int run(int argc, char** argv) {
     return static_cast<int>(ExitStatus::usage);
   }
   return static_cast<int>(chosen());
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  standard_error::open("gigafetch");
+  const int status = run_command(argc, argv);
+  standard_error::drain(standard_error::kLastPatience);
+  return status;
 }
 
 }  // namespace gigafetch::cli

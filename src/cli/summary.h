@@ -30,9 +30,9 @@ std::string with_unit(uint64_t bytes);
 // "1.5 s", "3 min 20 s", "5 h 3 min"
 std::string as_duration(double seconds);
 
-// Prints the summary to standard output, in one of both forms. Returns the run's exit status. When it
-// cannot be written that is told, and a complete run whose summary is for a program is fatal then.
-// Waits for the reader of standard output, but not when the run was interrupted.
+// Prints the summary to standard output, in one of both forms. Returns the run's exit status. When
+// it cannot be written that is told, and a complete run whose summary is for a program is fatal
+// then. Waits for the reader of standard output, but not when the run was interrupted.
 ExitStatus print_summary(const Summary& summary, bool json);
 
 // Prints to standard output, and waits for its reader.

@@ -16,8 +16,7 @@ from raw_server import HANG, RawServer, answer, pages_of
 from streams import StuckPipe, StuckTerminal, is_blocking
 
 FILES = {f"file{i}": b"x" * i for i in range(60)}
-LOUD = {"json": ["--progress", "json"], "plain": ["--progress", "plain"], "auto": [],
-        "debug": ["--progress", "json", "--log-level", "debug"]}
+LOUD = {"json": ["--progress", "json"], "auto": [], "debug": ["--progress", "json", "--log-level", "debug"]}
 LOST = "were lost here"
 
 
