@@ -9,7 +9,7 @@ import pytest
 
 import catalogue
 from catalogue import Origin
-from command import BINARY, PATIENCE, Running, dead_letters, fetch
+from command import BINARY, ONCE, PATIENCE, Running, dead_letters, fetch
 from layouts import stored_files
 from processes import at_work, is_alive, wait_until
 from raw_server import HANG, RawServer, answer, pages_of
@@ -71,13 +71,11 @@ def test_standard_error_that_cannot_be_written_does_not_end_a_run(stream, loud, 
 
 @pytest.mark.parametrize("loud", ["json", "debug"])
 def test_a_reader_of_standard_error_that_leaves_in_the_middle_does_not_end_a_run(loud, server, out):
-    server.lag = 0.2
-    options = ["--workers", 2, "--connections", 2, "--json"]
-    with Running("fetch", *options, *LOUD[loud], server.url, out) as run:
+    server.on_file("file59", [3.0, answer(FILES["file59"])])  # so that there is more to say
+    with Running("fetch", "--workers", 2, "--json", *ONCE, *LOUD[loud], server.url, out) as run:
         run.process.stderr.readline()
         run.process.stderr.close()
         run.process.stderr = None
-        server.lag = 0.0
         assert run.ended(code=0).summary["stored"] == 60
     assert stored_files(out) == FILES
 
