@@ -1,8 +1,11 @@
 #include "base/io.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "base/nonblocking_writer.h"
 
 namespace gigafetch {
 
@@ -11,9 +14,28 @@ int write_all(int fd, std::string_view bytes) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return errno;
+      if (errno != EAGAIN) return errno;
+      pollfd room{fd, POLLOUT, 0};
+      ::poll(&room, 1, -1);
+      continue;
     }
     bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
+
+int write_within(int fd, std::string_view bytes, Millis patience) {
+  constexpr int kPollMs = 10;
+  const TimePoint deadline = monotonic_now() + patience;
+  NonblockingWriter writer(fd);
+  while (!bytes.empty()) {
+    size_t written = 0;
+    const int failed = writer.write(bytes, written);
+    if (failed != 0 && failed != EAGAIN) return failed;
+    bytes.remove_prefix(written);
+    if (failed == 0) continue;
+    if (monotonic_now() >= deadline) return ETIMEDOUT;
+    ::poll(nullptr, 0, kPollMs);
   }
   return 0;
 }

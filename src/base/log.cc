@@ -1,9 +1,12 @@
 #include "base/log.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <memory>
+
+#include "base/standard_error.h"
 
 namespace gigafetch {
 namespace {
@@ -24,6 +27,17 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
   return spdlog::level::off;
 }
 
+class StandardErrorSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    line_.clear();
+    formatter_->format(message, line_);
+    standard_error::write({line_.data(), line_.size()});
+  }
+  void flush_() override {}
+
+  spdlog::memory_buf_t line_;
+};
+
 // Never destroyed: children leave through _exit(2), and a log line must be possible until then.
 spdlog::logger*& current_logger() {
   static spdlog::logger* logger = nullptr;
@@ -33,12 +47,11 @@ spdlog::logger*& current_logger() {
 }  // namespace
 
 void init_log(LogLevel level, std::string_view role) {
+  standard_error::open(role);
   delete current_logger();
-  auto* logger =
-      new spdlog::logger(std::string(role), std::make_shared<spdlog::sinks::stderr_sink_st>());
+  auto* logger = new spdlog::logger(std::string(role), std::make_shared<StandardErrorSink>());
   logger->set_pattern("%H:%M:%S.%e %l [%n] %v");
   logger->set_level(spdlog_level(level));
-  logger->flush_on(spdlog::level::trace);
   current_logger() = logger;
 }
 

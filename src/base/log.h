@@ -1,7 +1,9 @@
 // The log: lines for the operator on standard error.
 //
 // Each process of a job logs with its role ("worker 3"), one write(2) a line, so that lines of
-// several processes do not mix. Texts must be printable (base/escape.h) and free of credentials.
+// several processes do not mix. Logging never blocks and never fails: what standard error does not
+// take is lost and counted (base/standard_error.h). One thread only. Texts must be printable
+// (base/escape.h) and free of credentials.
 #pragma once
 
 #include <fmt/core.h>
@@ -14,8 +16,8 @@ namespace gigafetch {
 
 enum class LogLevel { debug, info, warning, error, off };
 
-// Sets the level and how this process signs its lines. Called at start, and by each child once
-// after fork(2).
+// Sets the level and how this process signs its lines, and opens standard error. Called at start,
+// and by each child once after fork(2).
 void init_log(LogLevel level, std::string_view role);
 
 bool log_enabled(LogLevel level);

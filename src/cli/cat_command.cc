@@ -1,9 +1,4 @@
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "base/escape.h"
-#include "base/io.h"
 #include "cli/commands.h"
 #include "cli/job.h"
 #include "cli/summary.h"
@@ -38,9 +33,7 @@ Result<void> print(store::StoredBodies& stored, const std::string& name) {
   store::StoreStatus status = stored.open(name, reader);
   std::string_view piece;
   while (status.ok() && (status = reader->read(piece)).ok() && !piece.empty()) {
-    if (const int failed = write_all(STDOUT_FILENO, piece); failed != 0) {
-      return errno_error(failed, "cannot write to standard output");
-    }
+    if (Result<void> printed = print_output(piece); !printed) return printed;
   }
   if (status.ok()) return {};
   if (status.cause() == FailureClass::missing) {

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
+#include <sstream>
 
 #include "base/escape.h"
+#include "base/standard_error.h"
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/summary.h"
 #include "origin/catalogue.h"
 #include "wire/messages.h"
 
@@ -293,7 +296,7 @@ void define_ls(CLI::App& app, ListOptions& list) {
   add_log_level(app, list.report);
   app.footer(
       "Exit status: 0 all names are listed; 1 the listing could not go on; 2 wrong\n"
-      "usage; 4 interrupted, also by the end of whoever reads.");
+      "usage; 4 interrupted.");
 }
 
 void define_verify(CLI::App& app, VerifyOptions& verify) {
@@ -396,9 +399,7 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
       ->type_name("DIR");
 }
 
-}  // namespace
-
-int run(int argc, char** argv) {
+int run_command(int argc, char** argv) {
   CLI::App app("Copies every file of a list-then-get HTTP service onto this host.", "gigafetch");
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "gigafetch " GIGAFETCH_VERSION);
@@ -439,7 +440,12 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) {  // --help, --version
+      std::ostringstream text;
+      app.exit(error, text, text);
+      const Result<void> printed = print_output(text.str());
+      return static_cast<int>(printed ? ExitStatus::complete : finish(printed.failure()));
+    }
     std::string command = "gigafetch";
     for (const CLI::App* sub : app.get_subcommands())
       command += " " + sub->get_name();
@@ -453,10 +459,19 @@ int run(int argc, char** argv) {
           other ? fmt::format("'{}' is not a command", printable(argv[1])) : "a command is missing";
       why += "; there are: fetch, ls, verify, cat, origin, demo";
     }
-    fmt::print(stderr, "{}: {}\nSee '{} --help'.\n", command, why, command);
+    standard_error::write(fmt::format("{}: {}\nSee '{} --help'.\n", command, why, command));
     return static_cast<int>(ExitStatus::usage);
   }
   return static_cast<int>(chosen());
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  standard_error::open("gigafetch");
+  const int status = run_command(argc, argv);
+  standard_error::drain(standard_error::kLastPatience);
+  return status;
 }
 
 }  // namespace gigafetch::cli

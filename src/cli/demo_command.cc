@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -18,6 +17,11 @@ namespace {
 constexpr double kBillion = 1e9;
 constexpr double kTargetCores = 16;
 constexpr Millis kReapPatience{2'000};
+
+// What is told along the way. Whether standard output can be written is for the summaries to say.
+void say(std::string_view text) {
+  (void)print_output(text);
+}
 
 // The origin as a process of its own, as a user would start it.
 class OriginProcess {
@@ -80,8 +84,7 @@ class DemoFolder {
   DemoFolder& operator=(DemoFolder&&) = delete;
   ~DemoFolder() {
     if (!remove_) return;
-    fmt::print("Removing the files...\n");
-    std::fflush(stdout);
+    say("Removing the files...\n");
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
@@ -101,10 +104,10 @@ void print_outlook(const Summary& summary) {
   if (stored == 0) return;
   const double at_pace = kBillion * report.seconds / stored;
   const double by_cpu = kBillion * report.cpu_seconds / stored / kTargetCores;
-  fmt::print(
+  say(fmt::format(
       "A billion files would take {} at this pace on this machine, which the origin shares,\n"
       "and {} of processor time on each of {} such cores that have the origin elsewhere.\n",
-      as_duration(at_pace), as_duration(by_cpu), kTargetCores);
+      as_duration(at_pace), as_duration(by_cpu), kTargetCores));
 }
 
 Result<ExitStatus> run_demo(const DemoOptions& options) {
@@ -122,11 +125,10 @@ Result<ExitStatus> run_demo(const DemoOptions& options) {
   fetching.layout = "fanout";
   fetching.worker.workers = workers;
   fetching.worker.pipeline = options.pipeline;
-  fmt::print("An origin serves {} files of {} bytes at {}.\n", with_commas(options.files),
-             options.size, origin->url());
-  fmt::print("\n$ gigafetch fetch --layout fanout --pipeline {} {} {}\n", options.pipeline,
-             origin->url(), folder->path());
-  std::fflush(stdout);
+  say(fmt::format("An origin serves {} files of {} bytes at {}.\n", with_commas(options.files),
+                  options.size, origin->url()));
+  say(fmt::format("\n$ gigafetch fetch --layout fanout --pipeline {} {} {}\n", options.pipeline,
+                  origin->url(), folder->path()));
   Result<Summary> fetched = fetch(fetching);
   if (!fetched) return std::move(fetched).failure();
   ExitStatus status = print_summary(*fetched, false);
@@ -136,14 +138,13 @@ Result<ExitStatus> run_demo(const DemoOptions& options) {
   verifying.origin.url = origin->url();
   verifying.out = folder->path();
   verifying.worker.workers = workers;
-  fmt::print("\n$ gigafetch verify {} {}\n", origin->url(), folder->path());
-  std::fflush(stdout);
+  say(fmt::format("\n$ gigafetch verify {} {}\n", origin->url(), folder->path()));
   Result<Summary> verified = verify(verifying);
   if (!verified) return std::move(verified).failure();
   status = print_summary(*verified, false);
   if (status != ExitStatus::complete) return status;
 
-  fmt::print("\nEvery listed file is stored once; nothing is missing and nothing is extra.\n");
+  say("\nEvery listed file is stored once; nothing is missing and nothing is extra.\n");
   print_outlook(*fetched);
   return ExitStatus::complete;
 }

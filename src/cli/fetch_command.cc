@@ -5,6 +5,7 @@
 #include "cli/fetch.h"
 #include "cli/job.h"
 #include "cli/progress.h"
+#include "store/folder_lock.h"
 #include "store/ledger.h"
 #include "store/output_folder.h"
 #include "store/shard_recovery.h"
@@ -84,6 +85,9 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
 
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(state_at);
   if (!state) return std::move(state).failure();
+  // A run with another state folder, or with one that was removed under it, may be at work there.
+  Result<void> locked = store::lock_folder(output_fd->get(), -1, printable(options.out));
+  if (!locked) return std::move(locked).failure();
   Result<std::optional<store::LedgerImage>> recorded =
       store::Ledger::read(state->fd(), options.repair);
   if (!recorded && !options.restart) return std::move(recorded).failure();

@@ -1,7 +1,5 @@
 #include <unistd.h>
 
-#include <cstdio>
-
 #include "base/escape.h"
 #include "cli/commands.h"
 #include "cli/job.h"
@@ -10,6 +8,11 @@
 #include "supervisor/stop_signals.h"
 
 namespace gigafetch::cli {
+namespace {
+
+constexpr size_t kOutputBytes = 16 * 1024;
+
+}  // namespace
 
 ExitStatus ls_command(const ListOptions& options) {
   init_log(options.report.log_level, "gigafetch");
@@ -19,30 +22,25 @@ ExitStatus ls_command(const ListOptions& options) {
   // A terminal must be kept from whatever a name holds; a pipe gets the name as it is, but for what
   // would break the line.
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
-  std::string line;
-  bool reader_gone = false;
-  const auto cannot_write = [&]() -> Error {
-    reader_gone = errno == EPIPE;
-    return errno_error(errno, "cannot write to standard output");
+  std::string lines;
+  const auto write = [&]() -> Result<void> {
+    Result<void> printed = print_output(lines);
+    lines.clear();
+    return printed;
   };
   const auto print_name = [&](std::string_view name) -> Result<void> {
-    line.clear();
     if (terminal) {
-      line = printable(name, SIZE_MAX);
+      lines += printable(name, SIZE_MAX);
     } else {
-      append_line_safe(line, name);
+      append_line_safe(lines, name);
     }
-    line += '\n';
-    if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size()) return {};
-    return cannot_write();
+    lines += '\n';
+    return terminal || lines.size() >= kOutputBytes ? write() : Result<void>();
   };
   Result<void> listed = coordinator::list_names(
       *settings, filter_of(options.filter), options.filter.limit.value_or(UINT64_MAX), print_name);
-  if (std::fflush(stdout) != 0 && listed) {
-    listed = cannot_write();
-  }
-  // Whoever read the names has seen enough of them.
-  if (!listed && reader_gone) return ExitStatus::interrupted;
+  // Also what was listed before the listing failed.
+  if (Result<void> written = write(); listed && !written) listed = std::move(written);
   return listed ? ExitStatus::complete : finish(listed.failure());
 }
 

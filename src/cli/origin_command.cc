@@ -3,7 +3,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <vector>
 
 #include "base/escape.h"
@@ -91,9 +90,9 @@ Result<void> serve(const OriginServiceOptions& options) {
     sockets.push_back(std::move(listening).value());
   }
   const bool ipv6 = address->host.find(':') != std::string::npos;
-  fmt::print("listening on http://{}{}{}:{}\n", ipv6 ? "[" : "", address->host, ipv6 ? "]" : "",
-             address->port);
-  std::fflush(stdout);
+  Result<void> told = print_output(fmt::format("listening on http://{}{}{}:{}\n", ipv6 ? "[" : "",
+                                               address->host, ipv6 ? "]" : "", address->port));
+  if (!told) return told;
   if (sockets.size() == 1) return origin::serve(settings_of(options), std::move(sockets[0]), 0);
   return serve_with_children(settings_of(options), std::move(sockets));
 }

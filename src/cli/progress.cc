@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
+#include "base/standard_error.h"
 #include "cli/summary.h"
 
 namespace gigafetch::cli {
@@ -38,7 +38,7 @@ Progress::Progress(ProgressMode mode) : mode_(mode) {
 }
 
 Progress::~Progress() {
-  if (line_open_) std::fputs("\n", stderr);
+  if (line_open_) standard_error::show("\n");
 }
 
 void Progress::on_figures(const Figures& figures, double seconds) {
@@ -51,11 +51,11 @@ void Progress::on_figures(const Figures& figures, double seconds) {
   last_seconds_ = seconds;
   last_fetched_ = figures.fetched;
   if (mode_ == ProgressMode::json) {
-    fmt::print(stderr,
-               "{{\"seconds\":{:.1f},\"listed\":{},\"stored\":{},\"failed\":{},\"rejected\":{},"
-               "\"bytes\":{},\"files_per_second\":{:.0f}}}\n",
-               seconds, figures.listed, figures.stored, figures.failed, figures.rejected,
-               figures.bytes, pace);
+    standard_error::write(fmt::format(
+        "{{\"seconds\":{:.1f},\"listed\":{},\"stored\":{},\"failed\":{},\"rejected\":{},"
+        "\"bytes\":{},\"files_per_second\":{:.0f}}}\n",
+        seconds, figures.listed, figures.stored, figures.failed, figures.rejected, figures.bytes,
+        pace));
     return;
   }
   std::string line =
@@ -65,11 +65,10 @@ void Progress::on_figures(const Figures& figures, double seconds) {
   const uint64_t failed = figures.failed + figures.rejected;
   if (failed > 0) line += fmt::format("  {} failed", with_commas(failed));
   if (overwrites_) {
-    fmt::print(stderr, "\r{}\033[K", line);
-    std::fflush(stderr);
+    standard_error::show(fmt::format("\r{}\033[K", line));
     line_open_ = true;
   } else {
-    fmt::print(stderr, "{}\n", line);
+    standard_error::write(line + "\n");
   }
 }
 

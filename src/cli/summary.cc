@@ -1,15 +1,20 @@
 #include "cli/summary.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <iterator>
+
+#include "base/io.h"
+#include "base/standard_error.h"
 
 namespace gigafetch::cli {
 namespace {
+
+// For the summary of a run that was stopped.
+constexpr Millis kStoppedPatience{500};
 
 double per_second(const supervisor::Report& report) {
   return report.seconds > 0 ? static_cast<double>(report.figures.fetched) / report.seconds : 0;
@@ -91,9 +96,14 @@ std::string summary_text(const Summary& summary) {
 
 ExitStatus print_summary(const Summary& summary, bool json) {
   const std::string text = json ? summary_json(summary) + "\n" : summary_text(summary);
-  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return summary.report.exit;
-  print_error(errno_error(errno, "cannot write the summary to standard output").text);
-  return summary.report.exit == ExitStatus::complete ? ExitStatus::fatal : summary.report.exit;
+  const ExitStatus exit = summary.report.exit;
+  // Who reads results may take long; but who asked for the end is not to wait for a reader.
+  const int failed = exit == ExitStatus::interrupted
+                         ? write_within(STDOUT_FILENO, text, kStoppedPatience)
+                         : write_all(STDOUT_FILENO, text);
+  if (failed == 0) return exit;
+  print_error(errno_error(failed, "cannot write the summary to standard output").text);
+  return json && exit == ExitStatus::complete ? ExitStatus::fatal : exit;
 }
 
 ExitStatus finish(const Error& failure) {
@@ -106,8 +116,13 @@ ExitStatus finish(const Result<Summary>& summary, bool json) {
   return print_summary(summary.value(), json);
 }
 
+Result<void> print_output(std::string_view text) {
+  const int failed = write_all(STDOUT_FILENO, text);
+  return failed == 0 ? Result<void>() : errno_error(failed, "cannot write to standard output");
+}
+
 void print_error(std::string_view text) {
-  fmt::print(stderr, "gigafetch: {}\n", text);
+  standard_error::write(fmt::format("gigafetch: {}\n", text));
 }
 
 }  // namespace gigafetch::cli

@@ -30,11 +30,15 @@ std::string with_unit(uint64_t bytes);
 // "1.5 s", "3 min 20 s", "5 h 3 min"
 std::string as_duration(double seconds);
 
-// Prints the summary to standard output, in one of both forms. Returns the run's exit status, or
-// fatal with a message when a complete run's summary cannot be written.
+// Prints the summary to standard output, in one of both forms. Returns the run's exit status. When
+// it cannot be written that is told, and a complete run whose summary is for a program is fatal
+// then. Waits for the reader of standard output, but not when the run was interrupted.
 ExitStatus print_summary(const Summary& summary, bool json);
 
-// Prints "gigafetch: TEXT" to standard error.
+// Prints to standard output, and waits for its reader.
+Result<void> print_output(std::string_view text);
+
+// Prints "gigafetch: TEXT" to standard error, which neither fails nor blocks.
 void print_error(std::string_view text);
 
 // The end of a command: prints the error, and gives the exit status that it has.

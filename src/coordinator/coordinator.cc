@@ -11,6 +11,7 @@
 
 #include "base/exit_status.h"
 #include "base/log.h"
+#include "base/standard_error.h"
 #include "coordinator/books.h"
 #include "coordinator/failing_answers.h"
 #include "coordinator/group_commit.h"
@@ -74,7 +75,10 @@ class Coordinator final : private ListingWalk::Client,
     if (Result<void> begun = begin(); !begun) give_up(begun.failure().text);
     loop_.run();
     // A device that hangs must not hold up a run that was told to stop: nothing is lost by leaving.
-    if (commit_ && commit_->busy()) ::_exit(finished_ ? 0 : 1);
+    if (commit_ && commit_->busy()) {
+      standard_error::flush();
+      ::_exit(finished_ ? 0 : 1);
+    }
     return finished_ ? 0 : 1;
   }
 
@@ -103,7 +107,9 @@ class Coordinator final : private ListingWalk::Client,
       return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (Result<void> closed = close_shards(); !closed) return closed;
-    if (commit_) commit_->start();
+    if (commit_) {
+      if (Result<void> started = commit_->start(); !started) return started;
+    }
     log_end_at_start_ = books_->log_end();
     for (const auto& [number, page] : state().open()) {
       if (!page.retry) continue;
@@ -194,7 +200,12 @@ class Coordinator final : private ListingWalk::Client,
     return figures;
   }
 
-  void send_figures() { tell_supervisor(figures()); }
+  // What is told has been recorded: a coordinator that takes over knows no less.
+  void send_figures() {
+    write_books();
+    standard_error::flush();
+    tell_supervisor(figures());
+  }
 
   void drain() {
     if (draining_ || finished_) return;

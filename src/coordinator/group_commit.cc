@@ -18,8 +18,9 @@ GroupCommit::GroupCommit(net::Loop& loop, store::Ledger& ledger, Durability dura
       background_(loop),
       timer_(loop, [this] { commit(); }) {}
 
-void GroupCommit::start() {
+Result<void> GroupCommit::start() {
   timer_.start(kPeriod, kPeriod);
+  return background_.prepare();
 }
 
 void GroupCommit::finish(std::function<void()> on_done) {

@@ -23,7 +23,8 @@ class GroupCommit {
   GroupCommit(net::Loop& loop, store::Ledger& ledger, Durability durability, int output_fd,
               std::function<void(const Error& why)> on_failure);
 
-  void start();
+  // Fails when the system makes no thread for it.
+  Result<void> start();
   // No further commits but this last one: `on_done` once all that is recorded by now is durable. At
   // once when there is nothing to do.
   void finish(std::function<void()> on_done);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/escape.h"
+#include "net/thread_pool.h"
 
 namespace gigafetch::net {
 namespace {
@@ -54,6 +55,10 @@ void Resolver::cancel() {
 void Resolver::resolve(const std::string& host, uint16_t port, Callback callback) {
   if (Result<SocketAddress> literal = address_of_literal(host, port)) {
     callback(std::vector<SocketAddress>{*literal});
+    return;
+  }
+  if (Result<void> ready = start_thread_pool(loop_); !ready) {
+    callback(std::move(ready).failure());
     return;
   }
   addrinfo hints{};

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "net/loop.h"
+#include "net/thread_pool.h"
 
 namespace gigafetch::net {
 
@@ -16,6 +17,8 @@ class Background {
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
+  // Before the first run(). Fails when the system makes no threads.
+  Result<void> prepare() { return start_thread_pool(loop_); }
   // Runs `work` on another thread, which must touch nothing that the loop uses meanwhile, then
   // `on_done` on the loop's. Not while busy.
   void run(std::function<void()> work, std::function<void()> on_done);

@@ -1,15 +1,13 @@
 // StateFolder: what a job keeps beside its output: the lock, the ledger, the socket, failed.jsonl.
 //
-// The folder is 0700 and belongs to one run at a time. The lock is a flock(2) on the file `lock`,
-// which also holds the pid of the run. Child processes inherit the lock's descriptor on purpose: as
-// long as one of them lives, nobody else writes.
+// The folder is 0700 and belongs to one run at a time: it is locked (store/folder_lock.h), and so
+// is the file `lock` in it, which holds the pid of the run.
 #pragma once
 
 #include <sys/types.h>
 
 #include <string>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -17,10 +15,6 @@ namespace gigafetch::store {
 
 class StateFolder {
  public:
-  // How long a new run waits for the lock when the run that it names is dead: its children die
-  // with it, but not in the same instant.
-  static constexpr Millis kLockPatience{10'000};
-
   // Makes the folder when it is missing, and takes the lock. Fails with `busy` and the other run's
   // pid when that one lives. `path` must not lead through the output folder, but for
   // OUT/.gigafetch.

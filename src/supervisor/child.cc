@@ -13,10 +13,15 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/process_limit.h"
+#include "base/standard_error.h"
+
 namespace gigafetch::supervisor {
 namespace {
 
 constexpr int kReapPeriodMs = 2;
+// For what a child has still to say, where standard error is slow.
+constexpr Millis kLastWordsPatience{500};
 
 double seconds_of(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
@@ -64,10 +69,13 @@ std::string Death::text() const {
 Result<pid_t> fork_child(const std::string& name, const std::function<int()>& body) {
   const pid_t supervisor = ::getpid();
   const pid_t pid = ::fork();
-  if (pid < 0) return errno_error(errno, fmt::format("cannot fork {}", name));
+  if (pid < 0) return process_error(errno, fmt::format("cannot fork {}", name));
   if (pid == 0) {
     prepare_child(name, supervisor);
-    ::_exit(body());
+    standard_error::open(name);  // what waits in the copy is the parent's to write
+    const int status = body();
+    standard_error::drain(kLastWordsPatience);
+    ::_exit(status);
   }
   return pid;
 }

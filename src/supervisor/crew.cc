@@ -34,11 +34,7 @@ Result<void> Crew::start() {
   if (::getrandom(&run_id_, sizeof run_id_, 0) != sizeof run_id_) {
     return errno_error(errno, "no random numbers");
   }
-  if (Result<void> forked = fork_coordinator(); !forked) return forked;
-  for (uint32_t i = 0; i < workers_.size(); ++i) {
-    if (Result<void> forked = fork_worker(i); !forked) return forked;
-  }
-  return {};
+  return fork_coordinator();
 }
 
 void Crew::leave_supervisor(const std::string& role) {

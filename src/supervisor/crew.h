@@ -1,9 +1,9 @@
 // Crew: one coordinator and its workers, from their forks until they are reaped.
 //
 // A crew is of one piece: its members find each other by a socket and a run id that no other crew
-// has. Workers are forked one by one as they are needed; when the coordinator is gone all of them
-// are ended, and only when the last one is reaped may another crew be started: what is not reaped
-// may still write.
+// has. The coordinator comes first, then the workers, one by one; when the coordinator is gone all
+// of them are ended, and only when the last one is reaped may another crew be started: what is not
+// reaped may still write.
 #pragma once
 
 #include <sys/types.h>
@@ -33,8 +33,8 @@ class Crew {
   // What is given must outlive the crew. Children close `signals`, which is the supervisor's.
   Crew(const Job& job, const Roles& roles, const UniqueFd& signals, Accounts& accounts);
 
-  // Forks the coordinator and every worker, with a fresh socket, run id and control. Nobody of an
-  // earlier crew may be left. After a failure some may have been forked.
+  // Forks the coordinator, with a fresh socket, run id and control. Nobody of an earlier crew may
+  // be left.
   Result<void> start();
   // Forks a worker that is not there.
   Result<void> fork_worker(uint32_t index);

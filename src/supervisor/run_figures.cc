@@ -12,6 +12,7 @@ void RunFigures::begin_coordinator(TimePoint now) {
   has_spoken_ = false;
   began_ = now;
   seconds_ = 0;
+  catching_up_ = true;
 }
 
 bool RunFigures::take(const Figures& figures, TimePoint now) {
@@ -27,7 +28,22 @@ bool RunFigures::take(const Figures& figures, TimePoint now) {
   sums_.retries += gone_.retries;
   sums_.fetched += gone_.fetched;
   sums_.listing_bound = mean_listing_bound();
+  catching_up_ =
+      catching_up_ && (sums_.listed < shown_.listed || sums_.settled() < shown_.settled());
+  if (!catching_up_) {
+    shown_ = sums_;
+  } else {
+    shown_.requests = sums_.requests;
+    shown_.retries = sums_.retries;
+    shown_.fetched = sums_.fetched;
+  }
   return progress;
+}
+
+Figures RunFigures::settled() const {
+  Figures figures = sums_;
+  figures.listed = figures.settled();
+  return figures;
 }
 
 double RunFigures::mean_listing_bound() const {

@@ -23,12 +23,20 @@ class RunFigures {
 
   // Of the whole run; listing_bound is the mean over the coordinators, weighted by their time.
   const Figures& sums() const { return sums_; }
+  // The same while the run goes on: what one coordinator has told is told until the one after it
+  // knows as much, so that figures do not run backwards when a verify begins anew, say.
+  const Figures& shown() const { return shown_; }
+  // The same at the end of the run, however it came: names that are not settled are not listed
+  // either, since they will be listed, or handed out, again.
+  Figures settled() const;
 
  private:
   // The share of the time of the coordinators that are gone, and of the present one.
   double mean_listing_bound() const;
 
   Figures sums_;
+  Figures shown_;
+  bool catching_up_ = false;  // the present coordinator, with what is shown
   bool any_has_spoken_ = false;
   // Of the coordinators that are gone.
   Figures gone_;             // those fields that are added up

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/exit_status.h"
+#include "base/standard_error.h"
 
 namespace gigafetch::supervisor {
 namespace {
@@ -11,10 +12,7 @@ namespace {
 constexpr std::array<int, 3> kAll = {SIGINT, SIGTERM, SIGHUP};
 
 void exit_interrupted(int) {
-  constexpr char kText[] = "gigafetch: stopped on request\n";
-  if (::write(STDERR_FILENO, kText, sizeof kText - 1) < 0) {
-    // Nobody reads; the status tells.
-  }
+  standard_error::write_now("gigafetch: stopped on request\n");
   ::_exit(static_cast<int>(ExitStatus::interrupted));
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/standard_error.h"
 #include "base/unique_fd.h"
 #include "supervisor/child.h"
 #include "supervisor/control.h"
@@ -24,8 +25,9 @@ namespace gigafetch::supervisor {
 namespace {
 
 // From a stop signal to the end of the run: how long the coordinator may take to end a drain (its
-// own patience is 5 s), and then, whatever the children do, to be rid of them. Below 10 s together.
-constexpr Millis kDrainPatience{7'500};
+// own patience is 5 s), and then, whatever the children do, to be rid of them. With what the last
+// words may take (cli/summary.cc, base/standard_error.h) not above 10 s together.
+constexpr Millis kDrainPatience{6'500};
 constexpr Millis kReapPatience{2'000};
 // How long the children may take to leave after the end.
 constexpr Millis kLeavePatience{5'000};
@@ -44,7 +46,7 @@ class Supervisor final : public Control::Listener {
         random_(static_cast<uint64_t>(::getpid())),
         silence_(job.coordinator_patience),
         crew_(job, roles, signals_, accounts_),
-        refork_at_(job.workers) {}
+        fork_at_(job.workers) {}
 
   Report run() {
     if (Result<void> taken = take_signals(); !taken) {
@@ -55,7 +57,7 @@ class Supervisor final : public Control::Listener {
     while (!ended_)
       turn();
     leave();
-    report_.figures = figures_.sums();
+    report_.figures = figures_.settled();
     report_.seconds = seconds_between(start_, monotonic_now());
     add_own(accounts_);
     report_.cpu_seconds = accounts_.cpu_seconds;
@@ -71,8 +73,6 @@ class Supervisor final : public Control::Listener {
 
   // From here on signals are read from a descriptor; children undo the mask.
   Result<void> take_signals() {
-    // Whoever reads our standard error may leave; the job goes on.
-    ::signal(SIGPIPE, SIG_IGN);
     sigset_t mask;
     ::sigemptyset(&mask);
     // An ignored one must stay out: a descriptor would read it all the same.
@@ -90,6 +90,8 @@ class Supervisor final : public Control::Listener {
     silence_.broken();
     figures_.begin_coordinator(monotonic_now());
     go_on_if(crew_.start());
+    // Each in a turn of its own, so that signals are obeyed in between.
+    std::fill(fork_at_.begin(), fork_at_.end(), monotonic_now());
   }
 
   void go_on_if(const Result<void>& forked) {
@@ -113,16 +115,18 @@ class Supervisor final : public Control::Listener {
       silence_.waited(monotonic_now() - before, meant);
     }
     if (waits[0].revents != 0) read_signals();
+    standard_error::flush();
     if (!ended_) do_what_is_due(monotonic_now());
   }
 
   Millis longest_wait(TimePoint now) const {
     TimePoint next = now + silence_.longest_wait();
+    if (standard_error::waits()) next = std::min(next, now + standard_error::kRetryPeriod);
     if (drain_deadline_) next = std::min(next, *drain_deadline_);
     if (give_up_at_) next = std::min(next, *give_up_at_);
     // Once it has passed, what is waited for is the last of the dying: a signal tells.
     if (restart_at_ && *restart_at_ > now) next = std::min(next, *restart_at_);
-    for (const std::optional<TimePoint>& at : refork_at_) {
+    for (const std::optional<TimePoint>& at : fork_at_) {
       if (at) next = std::min(next, *at);
     }
     return std::max(next - now, Millis(0));
@@ -151,11 +155,11 @@ class Supervisor final : public Control::Listener {
       accuse(fmt::format("silent for {} s, killed",
                          static_cast<double>(job_.coordinator_patience.count()) / 1000));
     }
-    for (uint32_t i = 0; i < refork_at_.size() && !ended_; ++i) {
-      if (!refork_at_[i] || now < *refork_at_[i]) continue;
-      refork_at_[i].reset();
-      go_on_if(crew_.fork_worker(i));
-    }
+    const auto due = std::find_if(fork_at_.begin(), fork_at_.end(),
+                                  [now](const auto& at) { return at && *at <= now; });
+    if (due == fork_at_.end()) return;
+    due->reset();
+    go_on_if(crew_.fork_worker(static_cast<uint32_t>(due - fork_at_.begin())));
   }
 
   // --- the coordinator ---
@@ -175,7 +179,7 @@ class Supervisor final : public Control::Listener {
   void on_figures(const Figures& figures) override {
     const TimePoint now = monotonic_now();
     if (figures_.take(figures, now)) deaths_.something_was_stored();
-    observer_.on_figures(figures_.sums(), seconds_between(start_, now));
+    observer_.on_figures(figures_.shown(), seconds_between(start_, now));
   }
 
   void on_done(const wire::Done& done) override {
@@ -211,7 +215,7 @@ class Supervisor final : public Control::Listener {
     }
     crew_.control().close();
     crew_.kill_all();
-    std::fill(refork_at_.begin(), refork_at_.end(), std::nullopt);
+    std::fill(fork_at_.begin(), fork_at_.end(), std::nullopt);
     deaths_.coordinator_died(crew_.coordinator().forked_at, monotonic_now());
     restart_at_ = monotonic_now() + mend(crew_.coordinator(), death.pid, why, "all are");
   }
@@ -227,7 +231,7 @@ class Supervisor final : public Control::Listener {
     if (crew_.control().fd() < 0) return;
     const Member& worker = crew_.workers()[index];
     deaths_.worker_died(worker.forked_at, monotonic_now());
-    refork_at_[index] = monotonic_now() + mend(worker, death.pid, death.text(), "it is");
+    fork_at_[index] = monotonic_now() + mend(worker, death.pid, death.text(), "it is");
   }
 
   // After a death was counted: how long to wait before the next fork. When there are too many, the
@@ -279,7 +283,7 @@ class Supervisor final : public Control::Listener {
     log_info("signal {}: settling what is in flight", signal);
     drain_deadline_ = monotonic_now() + kDrainPatience;
     give_up_at_.reset();
-    std::fill(refork_at_.begin(), refork_at_.end(), std::nullopt);
+    std::fill(fork_at_.begin(), fork_at_.end(), std::nullopt);
     crew_.control().tell_drain();
   }
 
@@ -326,8 +330,8 @@ class Supervisor final : public Control::Listener {
   Crew crew_;
   DeathCount deaths_;
   RunFigures figures_;
-  std::string accusation_;                           // why we killed the coordinator
-  std::vector<std::optional<TimePoint>> refork_at_;  // of each worker that died
+  std::string accusation_;                         // why we killed the coordinator
+  std::vector<std::optional<TimePoint>> fork_at_;  // of each worker that is not there
   std::optional<TimePoint>
       restart_at_;          // of a crew: while it is set, the last one is on its way out
   std::string last_death_;  // of the row: who, and why

@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "base/log.h"
+#include "base/standard_error.h"
 #include "base/unix_socket.h"
 #include "listing/dialect.h"
 #include "net/stream.h"
@@ -277,6 +278,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
 
   void send_pulse() {
     last_pulse_ = monotonic_now();
+    standard_error::flush();
     tell_pipelining();
     const Millis retry_after = fetcher_.take_retry_after();
     send(wire::Pulse{fetcher_.counters(), static_cast<uint32_t>(retry_after.count()),

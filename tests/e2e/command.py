@@ -39,9 +39,8 @@ class Run:
         for key, kind in SUMMARY_TYPES.items():
             assert type(summary.get(key)) is kind, f"{key}: {self}"
         assert summary["exit"] == self.code, f"{self}"
-        if self.code in (0, 3):
-            settled = sum(summary[key] for key in ("stored", "failed", "rejected", "duplicates"))
-            assert summary["listed"] == settled, f"{self}"
+        settled = sum(summary[key] for key in ("stored", "failed", "rejected", "duplicates"))
+        assert summary["listed"] == settled, f"{self}"
         return summary
 
     def says(self, *words):

@@ -113,6 +113,41 @@ def test_five_deaths_with_nothing_stored_between_end_the_run_with_the_reason(out
     assert done.summary["stored"] == 0
 
 
+def test_the_figures_of_a_run_that_is_given_up_add_up(out):
+    """Of what was listed only that counts which is stored or has failed; the rest will be listed again."""
+    files = {f"file{i}": b"x" for i in range(20)}
+    with RawServer(files) as server:
+        for i in range(10, 20):
+            server.on_file(f"file{i}", HANG)
+        with Running("fetch", "--json", "--progress", "json", "--workers", 2, server.url, out) as run:
+            recorded_more(run, 9)
+            for _ in range(4):
+                killed(run, workers=2)
+            os.kill(at_work(run.pid, 2)[COORDINATOR], signal.SIGKILL)
+            summary = run.ended(code=1).summary
+    assert (summary["listed"], summary["stored"], summary["failed"]) == (10, 10, 0)
+
+
+@pytest.mark.parametrize("command", ["fetch", "verify"])
+def test_figures_do_not_run_backwards_when_a_coordinator_begins_anew(command, out):
+    files = catalogue.files(FILES)
+    with RawServer(files, pages_of(list(files), 200)) as server:
+        if command == "verify":
+            fetch(server.url, out)
+        server.lag = 0.1
+        options = ["--content"] if command == "verify" else []
+        with Running(command, "--json", "--progress", "json", "--workers", 2, "--connections", 4, "--batch", 20, *options,
+                     server.url, out) as run:
+            recorded = recorded_more(run, 0)
+            killed(run, workers=2)
+            for _ in range(3):
+                told = recorded_more(run, -1)
+                assert told >= recorded
+                recorded = told
+            server.lag = 0.0
+            assert run.ended(code=0).summary["stored"] == FILES
+
+
 def test_deaths_of_workers_and_of_the_coordinator_count_together(out):
     with RawServer({"file": b"x"}).on_file("file", HANG) as server:
         with started(server.url, out, workers=1) as run:

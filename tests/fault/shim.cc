@@ -12,12 +12,14 @@
 //   GIGAFETCH_BOOT_ID  what /proc/sys/kernel/random/boot_id says.
 //
 // The count is kept over fork(2), and starts anew with execve(2). Standard input, output and error,
-// sockets, pipes and the system's own folders are left alone. What the C library does inside itself
-// (fopen(3)) is not seen. A close that fails has closed, as on Linux.
+// sockets, pipes and the system's own folders are left alone. fork and pthread_create have no path.
+// What the C library does inside itself (fopen(3)) is not seen. A close that fails has closed, as
+// on Linux.
 #undef _FILE_OFFSET_BITS  // or the headers would call open64 what is open here
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -293,6 +295,24 @@ int renameat(int from, const char* old_name, int to, const char* name) noexcept 
   const auto real = [&](bool) { return REAL(renameat)(from, old_name, to, name); };
   if (!settings().active) return real(false);
   return intercept("renameat", path_at(from, old_name) + " -> " + path_at(to, name), real);
+}
+
+// Of these only what was made to fail is traced.
+pid_t fork() noexcept {
+  if (!settings().active || !is_struck("fork", "")) return REAL(fork)();
+  errno = settings().error;
+  trace("fork", "", -1, true);
+  return -1;
+}
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                   void* argument) noexcept {
+  if (!settings().active || !is_struck("pthread_create", "")) {
+    return REAL(pthread_create)(thread, attributes, body, argument);
+  }
+  errno = settings().error;
+  trace("pthread_create", "", -1, true);
+  return settings().error;
 }
 
 static_assert(sizeof(off_t) == sizeof(off64_t), "the names below are the same functions");

@@ -15,7 +15,8 @@
 
 namespace gigafetch {
 
-// Stands in for standard error; a write(2) is one packet, so that writes can be counted.
+// Stands in for standard error, for what is logged after the next init_log(); a write is one
+// packet, so that writes can be counted.
 class StandardError {
  public:
   StandardError() {
@@ -28,8 +29,8 @@ class StandardError {
     REQUIRE(::dup2(write_end.get(), STDERR_FILENO) == STDERR_FILENO);
   }
   ~StandardError() {
-    init_log(LogLevel::off, "test");
     ::dup2(saved_.get(), STDERR_FILENO);
+    init_log(LogLevel::off, "test");
   }
 
   // The writes since the last call.

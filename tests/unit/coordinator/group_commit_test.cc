@@ -74,7 +74,7 @@ struct Scene {
 
 TEST_CASE("what is recorded is made durable again and again") {
   Scene scene;
-  scene.commit->start();
+  REQUIRE(scene.commit->start().ok());
   for (int round = 0; round < 3; ++round) {
     scene.add_pages(3);
     const auto stored = static_cast<uint64_t>(3 * round + 3);
@@ -106,7 +106,7 @@ TEST_CASE("with nothing to make durable the last commit is done at once") {
 TEST_CASE("a last commit that is asked for while one is under way covers what came meanwhile") {
   Scene scene;
   scene.add_pages(5);
-  scene.commit->start();
+  REQUIRE(scene.commit->start().ok());
   REQUIRE(run_until(scene.loop, [&] { return scene.commit->busy(); }));
   scene.add_pages(5);
   REQUIRE(scene.finish());

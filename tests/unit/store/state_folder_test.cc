@@ -85,6 +85,23 @@ TEST_CASE("a second run is refused at once, with the pid of the first") {
   CHECK(read_file(folder / "state/lock") == own_pid() + "\n");
 }
 
+TEST_CASE(
+    "a second run is refused with the pid of the first also when the lock file is not there") {
+  const TempFolder folder;
+  const Result<StateFolder> first = StateFolder::open_and_lock(folder / "state");
+  REQUIRE(first.ok());
+  for (const char* left : {static_cast<const char*>(nullptr), "", "garbage"}) {
+    fs::remove(folder / "state/lock");
+    if (left != nullptr) write_file(folder / "state/lock", left);
+    const std::string holder = "pid " + own_pid();
+    CHECK(in_child([&] {
+            const Result<StateFolder> second = StateFolder::open_and_lock(folder / "state");
+            const bool busy = !second.ok() && second.failure().code == ErrorCode::busy;
+            return busy && second.failure().text.find(holder) != std::string::npos ? 0 : 1;
+          }) == 0);
+  }
+}
+
 TEST_CASE("the lock goes with its owner") {
   const TempFolder folder;
   for (int i = 0; i < 3; ++i)

@@ -110,3 +110,39 @@ TEST_CASE("progress is what coordinators store, not what the first one finds sto
   CHECK_FALSE(run.take(figures(0, 0), at(11)));
   CHECK(run.take(figures(5, 0), at(12)));
 }
+
+TEST_CASE("at the end of a run only what is settled is listed") {
+  RunFigures run;
+  run.begin_coordinator(at(0));
+  Figures told = figures(34, 34);
+  told.listed = 600;
+  told.failed = 3;
+  told.rejected = 2;
+  told.duplicates = 1;
+  run.take(told, at(1'000));
+  CHECK(run.sums().listed == 600);
+  CHECK(run.settled().listed == 40);
+  CHECK(run.settled().balanced());
+  CHECK(RunFigures().settled().balanced());
+}
+
+TEST_CASE("what is shown does not run backwards when a coordinator begins anew") {
+  RunFigures run;
+  run.begin_coordinator(at(0));
+  run.take(figures(100, 100, 200), at(1'000));
+  CHECK(run.shown().stored == 100);
+  run.begin_coordinator(at(2'000));  // as verify's do
+  run.take(figures(0, 0, 1), at(3'000));
+  CHECK(run.shown().listed == 110);
+  CHECK(run.shown().stored == 100);
+  CHECK(run.shown().requests == 201);
+  CHECK(run.shown().fetched == 100);
+  run.take(figures(99, 99, 150), at(4'000));
+  CHECK(run.shown().stored == 100);
+  CHECK(run.settled().stored == 99);  // but at the end the truth is told
+  run.take(figures(101, 101, 160), at(5'000));
+  CHECK(run.shown().stored == 101);
+  CHECK(run.shown().listed == 111);
+  run.take(figures(90, 101, 160), at(6'000));  // a listing that begins anew does run backwards
+  CHECK(run.shown().stored == 90);
+}

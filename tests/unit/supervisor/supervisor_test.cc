@@ -53,6 +53,7 @@ class Voice {
     figures.requests = requests;
     say(figures);
   }
+  void figures(const Figures& figures) const { say(figures); }
   int done(ExitStatus exit, const std::string& text = "") const {
     say(wire::Done{static_cast<uint8_t>(exit), text});
     return 0;
@@ -353,6 +354,39 @@ TEST_CASE("a coordinator that dies while draining ends the run as interrupted") 
       holds(report.text, "stopped on request; the coordinator died (killed by signal 9 (Killed))"));
   CHECK(report.figures.stored == 3);
   CHECK(trial.coordinators() == 1);
+}
+
+TEST_CASE("a stop signal is obeyed before the next worker is forked") {
+  Trial trial;
+  trial.job.workers = 1'000;
+  trial.coordinator = [](const Voice& voice, size_t) {
+    voice.wait_for_a_word();
+    return voice.done(ExitStatus::interrupted, "stopped on request");
+  };
+  sigset_t stop, before;
+  ::sigemptyset(&stop);
+  ::sigaddset(&stop, SIGTERM);
+  REQUIRE(::sigprocmask(SIG_BLOCK, &stop, &before) == 0);
+  ::raise(SIGTERM);  // so that it is there from the start
+  const Report report = trial.run();
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  CHECK(report.exit == ExitStatus::interrupted);
+  CHECK(trial.lines("workers").size() <= 1);
+}
+
+TEST_CASE("the figures of a run that is given up add up") {
+  Trial trial;
+  trial.coordinator = [](const Voice& voice, size_t) {
+    Figures figures;
+    figures.listed = 600;
+    figures.stored = 34;
+    voice.figures(figures);
+    return 1;
+  };
+  const Report report = trial.run();
+  CHECK(report.exit == ExitStatus::fatal);
+  CHECK(report.figures.stored == 34);
+  CHECK(report.figures.listed == 34);
 }
 
 TEST_CASE("between two coordinators a stop signal ends the run at once") {
