@@ -108,7 +108,6 @@ def test_of_names_that_fold_one_is_stored_and_each_other_is_a_conflict_that_name
         found = place.verify(server, code=3)
         assert found.summary["stored"] == 4 and found.summary["extra"] == 0
         assert classes(place.out, "verify.jsonl") == {name: "name-conflict" for name in failed}
-        assert run("cat", place.out, "readme" if "readme" in stored else "README", env=place.env, code=None).code in (0, 1)
         for name in READMES:
             shown = run("cat", place.out, name, env=place.env, code=0 if name in stored else 1)
             assert shown.out == (body_of(name).decode() if name in stored else "")
@@ -159,6 +158,7 @@ def test_nothing_of_the_trial_is_left_where_the_state_is_elsewhere(tmp_path):
 def test_what_a_trial_that_was_killed_has_left_is_removed(tmp_path):
     left = tmp_path / "out" / ".gigafetch" / "names"
     left.mkdir(parents=True)
+    left.parent.chmod(0o700)
     (left / "case").touch()
     with server_of(["a"]) as server:
         fetch(server.url, tmp_path / "out")
@@ -280,8 +280,8 @@ def test_a_job_from_before_this_was_recorded_goes_on(place_of):
     place = place_of("case")
     with server_of(READMES) as server:
         # Packed or not, what was recorded then had no rules: as of a disk on which nothing could be tried.
-        (place.real / "out").mkdir()
-        (place.real / "out" / ".gigafetch").mkdir()
+        (place.real / "out" / ".gigafetch").mkdir(parents=True)
+        (place.real / "out" / ".gigafetch").chmod(0o700)
         (place.real / "out" / ".gigafetch" / "names").touch()  # in the way of the trial
         place.fetch(server, "--limit", 2, code=None)
         (place.real / "out" / ".gigafetch" / "names").unlink()
