@@ -1,5 +1,5 @@
-// A file system that folds names, over a folder: folding_fs RULES FOLDER MOUNTPOINT [FUSE OPTION]...
-// The rules are in folding.h. Inode numbers are the folder's.
+// A file system that folds names, over a folder: folding_fs RULES FOLDER MOUNTPOINT [FUSE
+// OPTION]... The rules are in folding.h. Inode numbers are the folder's.
 #define FUSE_USE_VERSION 31
 
 #include <dirent.h>
