@@ -10,8 +10,8 @@
 namespace gigafetch {
 
 enum class FailureClass : uint8_t {
-  // Refused by the name policy before any request: counted as rejected.
-  bad_name = 1,       // empty, or holds a NUL
+  // Refused for the name itself, mostly before any request: counted as rejected.
+  bad_name = 1,       // empty, holds a NUL, or the file system takes no such name
   name_too_long = 2,  // no path of the chosen layout can hold it
 
   // The origin's answer.
@@ -25,7 +25,7 @@ enum class FailureClass : uint8_t {
   stalled = 23,           // no byte came for --stall-timeout
 
   // Storing it.
-  name_conflict = 32,  // `a` and `a/b` cannot both be stored
+  name_conflict = 32,  // `a` beside `a/b`, or what the file system takes for one name
   unsafe_path = 33,    // a link or a special file stands where the file should go
   store_error = 34,    // the file system refused this one file
 
@@ -52,7 +52,7 @@ std::string_view name_of(FailureClass failure);
 // The class with this wire value, if there is one.
 std::optional<FailureClass> failure_class_of(uint8_t wire_value);
 
-// Rejected names never cause a request; every other failure is counted as failed.
+// Rejected names are counted apart; every other failure is counted as failed.
 bool is_rejection(FailureClass failure);
 
 // One file's final failure. `status` is the HTTP status of the last answer, 0 when there was none;

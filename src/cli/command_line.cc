@@ -395,6 +395,13 @@ void define_demo(CLI::App& app, DemoOptions& demo) {
       ->type_name("N")
       ->check(between(1u, 1024u))
       ->capture_default_str();
+  app.add_option(
+         "--sink", demo.sink,
+         "tar: packed, --zstd 1; files: each a file of its own, which takes far longer, and "
+         "may again to remove")
+      ->type_name("KIND")
+      ->check(one_of({"files", "tar"}))
+      ->capture_default_str();
   app.add_option("--out", demo.out, "Keep the files here (default: a temporary folder, removed)")
       ->type_name("DIR");
 }

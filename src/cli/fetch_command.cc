@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 #include "store/folder_lock.h"
 #include "store/ledger.h"
+#include "store/name_rules.h"
 #include "store/output_folder.h"
 #include "store/shard_recovery.h"
 #include "supervisor/stop_signals.h"
@@ -21,6 +22,7 @@ struct Folders {
   UniqueFd output_fd;
   store::StateFolder state;
   bool resumed = false;  // an earlier run has listed something
+  store::NameRules names = {};
 };
 
 Error not_empty(const std::string& out) {
@@ -70,7 +72,7 @@ Result<void> check_for_shards(int output_fd, const FetchOptions& options) {
 
 // Opens OUT and its state folder, and sees that they are free for this job.
 Result<Folders> open_folders(const FetchOptions& options, const std::string& state_at,
-                             const store::JobIdentity& identity) {
+                             store::JobIdentity identity) {
   Result<UniqueFd> output_fd = store::open_output_folder(options.out);
   if (!output_fd) return std::move(output_fd).failure();
   if (Result<void> usable = store::check_kernel(output_fd->get()); !usable) {
@@ -96,6 +98,13 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   if ((of_other_folder || (recorded && !known)) && !*empty && !options.force) {
     return not_empty(options.out);
   }
+  store::NameRules names;
+  if (options.sink == "files") {
+    Result<store::NameRules> probed = store::probe_names(output_fd->get());
+    if (!probed) return std::move(probed).failure();
+    names = *probed;
+    identity.names = encode_rules(names);
+  }
   const std::string other = known ? difference((*recorded)->identity, identity) : "";
   // As long as nothing is stored, a command that was mistyped may be put right.
   const bool settled = of_other_folder || !*empty;
@@ -119,6 +128,7 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   // Not before: a ledger must not speak of shards that are gone.
   if (ready && drops_shards) ready = store::remove_shards(folders.output_fd.get());
   if (!ready) return std::move(ready).failure();
+  folders.names = std::move(names);
   folders.resumed = !anew && (*recorded)->state.next_page() > 0;
   return folders;
 }
@@ -187,6 +197,8 @@ Result<Summary> fetch(const FetchOptions& options) {
   if (!folders) return std::move(folders).failure();
   job.output_fd = folders->output_fd.get();
   job.state_fd = folders->state.fd();
+  job.worker.names = folders->names;
+  if (const std::string said = describe(folders->names); !said.empty()) print_error(said);
 
   Summary summary;
   summary.workers = job.workers;

@@ -112,6 +112,7 @@ struct DemoOptions {
   uint64_t size = 100;
   uint32_t workers = 0;
   uint32_t pipeline = 16;
+  std::string sink = "tar";
   std::string out;  // empty: a temporary folder, removed at the end
 };
 

@@ -10,6 +10,7 @@
 #include "cli/stored_names.h"
 #include "cli/verify_shards.h"
 #include "store/ledger.h"
+#include "store/name_rules.h"
 #include "store/output_folder.h"
 #include "supervisor/stop_signals.h"
 
@@ -176,6 +177,7 @@ Result<Summary> verify(const VerifyOptions& options) {
   if (!stored) return std::move(stored).failure();
   job.worker.layout = stored->layout();
   job.worker.pack = stored->packed();
+  job.worker.names = store::rules_for_reading(job.output_fd, identity);
 
   Result<Summary> summary = compare(job, *image, *stored, state->path(), options);
   if (!summary) return with_advice(std::move(summary).failure(), state->path());

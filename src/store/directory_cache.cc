@@ -28,8 +28,8 @@ SplitPath split_path(std::string_view path) {
   return {path.substr(0, slash), path.substr(slash + 1)};
 }
 
-DirectoryCache::DirectoryCache(int root_fd, size_t capacity, Missing missing)
-    : root_fd_(root_fd), capacity_(capacity), missing_(missing) {}
+DirectoryCache::DirectoryCache(int root_fd, size_t capacity, Missing missing, Spellings& spellings)
+    : root_fd_(root_fd), capacity_(capacity), missing_(missing), spellings_(spellings) {}
 
 StoreStatus DirectoryCache::get(std::string_view path, int& fd) {
   if (path.empty()) {
@@ -55,26 +55,52 @@ StoreStatus DirectoryCache::get(std::string_view path, int& fd) {
 }
 
 StoreStatus DirectoryCache::open(std::string_view path, UniqueFd& fd) {
-  const std::string whole(path);
-  fd.reset(open_beneath(root_fd_, whole.c_str(), O_PATH | O_DIRECTORY));
-  if (fd) return {};
-  if (errno != ENOENT || missing_ == Missing::fail) {
-    return StoreStatus::of_errno(errno, "open the folder", path);
+  // Where names fold, each folder on the way must be looked at.
+  if (!spellings_.rules().folds()) {
+    const std::string whole(path);
+    fd.reset(open_beneath(root_fd_, whole.c_str(), O_PATH | O_DIRECTORY));
+    if (fd) return {};
+    if (errno != ENOENT || missing_ == Missing::fail) {
+      return StoreStatus::of_errno(errno, "open the folder", path);
+    }
   }
-  const SplitPath parts = split_path(path);
-  const std::string last(parts.file);
+  const std::string_view parent_path = split_path(path).directory;
   int parent = -1;
-  if (StoreStatus status = get(parts.directory, parent); !status.ok()) return status;
-  int made = ::mkdirat(parent, last.c_str(), 0777);
-  if (made != 0 && errno == ENOENT && !parts.directory.empty()) {
-    forget(parts.directory);  // removed under its descriptor
-    if (StoreStatus status = get(parts.directory, parent); !status.ok()) return status;
-    made = ::mkdirat(parent, last.c_str(), 0777);
+  if (StoreStatus status = get(parent_path, parent); !status.ok()) return status;
+  StoreStatus status = open_in(parent, path, fd);
+  const bool parent_was_gone = !status.ok() && status.cause() == FailureClass::missing;
+  if (!parent_was_gone || parent_path.empty() || missing_ == Missing::fail) return status;
+  forget(parent_path);  // removed under its descriptor
+  if (status = get(parent_path, parent); !status.ok()) return status;
+  return open_in(parent, path, fd);
+}
+
+StoreStatus DirectoryCache::open_in(int parent_fd, std::string_view path, UniqueFd& fd) {
+  const std::string last(split_path(path).file);
+  bool is_new = false;
+  if (missing_ == Missing::create) {
+    is_new = ::mkdirat(parent_fd, last.c_str(), 0777) == 0;
+    const bool failed = !is_new && errno != EEXIST;
+    if (failed && errno == EIO && spellings_.rules().refuses(last)) {
+      return StoreStatus::refused_name(path, "Input/output error");
+    }
+    if (failed) return StoreStatus::of_creation(errno, "make the folder", path);
   }
-  if (made != 0 && errno != EEXIST) return StoreStatus::of_errno(errno, "make the folder", path);
-  fd.reset(open_beneath(parent, last.c_str(), O_PATH | O_DIRECTORY));
-  if (fd) return {};
-  return StoreStatus::of_errno(errno, "open the folder", path);
+  fd.reset(open_beneath(parent_fd, last.c_str(), O_PATH | O_DIRECTORY));
+  if (!fd) return StoreStatus::of_errno(errno, "open the folder", path);
+  return check_spelling(parent_fd, path, is_new);
+}
+
+StoreStatus DirectoryCache::check_spelling(int parent_fd, std::string_view path, bool is_new) {
+  const SplitPath parts = split_path(path);
+  if (!is_new) {
+    return spellings_.rules().folds() ? spellings_.check(parts.directory, parent_fd, parts.file)
+                                      : StoreStatus();
+  }
+  if (!spellings_.rules().may_respell(parts.file)) return {};
+  StoreStatus status = spellings_.check_new(parts.directory, parent_fd, parts.file);
+  if (!status.ok()) ::unlinkat(parent_fd, std::string(parts.file).c_str(), AT_REMOVEDIR);
+  return status;
 }
 
 void DirectoryCache::forget(std::string_view path) {

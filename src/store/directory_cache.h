@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "base/unique_fd.h"
+#include "store/spellings.h"
 #include "store/status.h"
 
 namespace gigafetch::store {
@@ -24,7 +25,9 @@ class DirectoryCache {
 
   // Holds at most `capacity` descriptors. `root_fd` is borrowed and must stay open. `missing` says
   // what to do about a directory that is not there.
-  DirectoryCache(int root_fd, size_t capacity, Missing missing);
+  // `spellings`, borrowed, are asked where the file system folds names: a folder that has another
+  // spelling is another name's.
+  DirectoryCache(int root_fd, size_t capacity, Missing missing, Spellings& spellings);
 
   // Sets `fd` to a descriptor (O_PATH) of the directory `path`, relative to the root without a
   // trailing slash; "" is the root. The cache owns it; it is valid until the next call.
@@ -43,10 +46,15 @@ class DirectoryCache {
     UniqueFd fd;
   };
   StoreStatus open(std::string_view path, UniqueFd& fd);
+  // Opens the folder `path`, whose parent is open, making it if need be.
+  StoreStatus open_in(int parent_fd, std::string_view path, UniqueFd& fd);
+  // Whether that folder is the one that `path` means, and no other's.
+  StoreStatus check_spelling(int parent_fd, std::string_view path, bool is_new);
 
   int root_fd_;
   size_t capacity_;
   Missing missing_;
+  Spellings& spellings_;
   std::list<Entry> entries_;  // the most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_path_;
 };

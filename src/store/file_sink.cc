@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "base/escape.h"
 #include "base/io.h"
@@ -71,7 +72,9 @@ class FileSink::Writer final : public BodyWriter {
 
 FileSink::FileSink(int output_fd, const Options& options)
     : options_(options),
-      directories_(output_fd, options.cached_directories, DirectoryCache::Missing::create) {}
+      spellings_(options.names),
+      directories_(output_fd, options.cached_directories, DirectoryCache::Missing::create,
+                   spellings_) {}
 
 std::optional<FailureClass> FileSink::refuses(std::string_view name) {
   // No byte takes more than three on disk: a name as short as this has a path in every layout.
@@ -98,21 +101,39 @@ StoreStatus FileSink::create(std::string_view name, UniqueFd& file_fd, int& dire
       return status.cause() == FailureClass::missing ? output_gone() : status;
     }
     file_fd.reset(::openat(directory_fd, file_, kCreateFlags, kFileMode));
-    if (file_fd) return {};
+    if (file_fd) return check_new(directory_fd, file_fd);
     const int failed = errno;
     if (failed == EEXIST) {
       if (status = remove_old(directory_fd, file_); !status.ok()) return status;
     } else if (failed == ENOENT && !folder_was_gone) {
       folder_was_gone = true;  // removed under our descriptor: make it again, once
       directories_.forget(parts.directory);
-    } else if (failed == ENOENT) {
-      return output_gone();
     } else if (failed != EINTR) {
       if (failed == EMFILE || failed == ENFILE) directories_.clear();
-      return StoreStatus::of_errno(failed, "create", path_);
+      return refusal(failed);
     }
   }
   return StoreStatus::of_errno(EEXIST, "create", path_);
+}
+
+StoreStatus FileSink::refusal(int failed) const {
+  // Some file systems know no better word for a name that they do not take.
+  const bool is_vague = failed == ENOENT || failed == EIO;
+  if (is_vague && options_.names.refuses(path_)) {
+    return StoreStatus::refused_name(path_, std::strerror(failed));
+  }
+  if (failed == ENOENT) return output_gone();
+  return StoreStatus::of_creation(failed, "create", path_);
+}
+
+StoreStatus FileSink::check_new(int directory_fd, UniqueFd& file_fd) {
+  if (!options_.names.may_respell(file_)) return {};
+  StoreStatus status = spellings_.check_new(split_path(path_).directory, directory_fd, file_);
+  if (!status.ok()) {
+    remove_own(directory_fd, file_, file_fd.get());
+    file_fd.reset();
+  }
+  return status;
 }
 
 StoreStatus FileSink::remove_old(int directory_fd, const char* file) {
@@ -123,9 +144,17 @@ StoreStatus FileSink::remove_old(int directory_fd, const char* file) {
   if (StoreStatus status = StoreStatus::of_mode(old.st_mode, "replace", path_); !status.ok()) {
     return status;
   }
+  const bool folds = options_.names.folds();
+  const std::string_view folder = split_path(path_).directory;
+  if (folds) {
+    StoreStatus status = spellings_.check(folder, directory_fd, file);
+    if (!status.ok() && status.cause() == FailureClass::missing) return {};
+    if (!status.ok()) return status;
+  }
   if (::unlinkat(directory_fd, file, 0) != 0 && errno != ENOENT) {
     return StoreStatus::of_errno(errno, "replace", path_);
   }
+  if (folds) spellings_.removed(folder, file);
   return {};
 }
 
@@ -161,6 +190,7 @@ void FileSink::discard(std::string_view name) {
   if (path_of_name(options_.layout, name, path_)) return;
   const SplitPath parts = split_path(path_);
   file_ = parts.file.data();
+  if (options_.names.folds()) return discard_own(parts.directory);
   const std::string folder = parts.directory.empty() ? "." : std::string(parts.directory);
   const UniqueFd directory(
       open_beneath(directories_.root_fd(), folder.c_str(), O_PATH | O_DIRECTORY));
@@ -169,6 +199,13 @@ void FileSink::discard(std::string_view name) {
       S_ISREG(there.st_mode)) {
     ::unlinkat(directory.get(), file_, 0);
   }
+}
+
+void FileSink::discard_own(std::string_view folder) {
+  DirectoryCache existing(directories_.root_fd(), 1, DirectoryCache::Missing::fail, spellings_);
+  int directory_fd = -1;
+  // What is another name's is not removed, nor what cannot be told.
+  if (existing.get(folder, directory_fd).ok()) static_cast<void>(remove_old(directory_fd, file_));
 }
 
 StoreStatus FileSink::open(Lot&, std::string_view name, std::optional<uint64_t>,

@@ -6,9 +6,12 @@
 
 #include "base/byte_order.h"
 #include "base/escape.h"
+#include "store/name_rules.h"
 
 namespace gigafetch::store {
 namespace {
+
+const std::string kNames = ";names=";  // follows a number
 
 void put_item(std::string& out, std::string_view text) {
   put_le<uint32_t>(out, static_cast<uint32_t>(text.size()));
@@ -31,7 +34,8 @@ std::string encode_identity(const JobIdentity& identity) {
   put_item(out, identity.sink);
   put_item(out, identity.layout);
   put_item(out, identity.output);
-  put_item(out, std::to_string(identity.include.size()));
+  const std::string names = identity.names.empty() ? "" : kNames + identity.names;
+  put_item(out, std::to_string(identity.include.size()) + names);
   for (const std::string& glob : identity.include)
     put_item(out, glob);
   for (const std::string& glob : identity.exclude)
@@ -57,8 +61,12 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
   if (includes > items.size() - kFixedItems) return std::nullopt;
   const auto first = items.begin() + kFixedItems;
   const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()},
-                     items[4]};
+  const size_t names = count.find(kNames);
+  return JobIdentity{
+      items[0],        items[1],
+      items[2],        items[3],
+      {first, middle}, {middle, items.end()},
+      items[4],        names == count.npos ? std::string() : count.substr(names + kNames.size())};
 }
 
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
@@ -82,6 +90,12 @@ std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
         compare("--include", recorded.include, wanted.include),
         compare("--exclude", recorded.exclude, wanted.exclude)}) {
     if (!found.empty()) return found;
+  }
+  const std::optional<NameRules> before = decode_rules(recorded.names);
+  const std::optional<NameRules> now = decode_rules(wanted.names);
+  if (before && now && !before->folds() && now->folds()) {
+    return "its file system kept all names apart, and this one does not: files whose names differ "
+           "in little may have been lost on the way here";
   }
   return {};
 }

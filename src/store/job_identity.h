@@ -19,14 +19,19 @@ struct JobIdentity {
   // The output folder's path where the state folder lies elsewhere; empty where it lies inside and
   // may move with it.
   std::string output = {};
+  // What the output's file system does with names (store/name_rules.h); empty where it is not
+  // known: of a job that is packed, or was begun before this was recorded.
+  std::string names = {};
   bool operator==(const JobIdentity&) const = default;
 };
 
-// The first difference in words ("the URL was X, now it is Y"); empty when there is none.
+// The first difference in words ("the URL was X, now it is Y"); empty when there is none. Of the
+// names it is one when they were kept apart and are not any more: files have gone with the copy.
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
 
 // The identity as a record's payload: texts, each a u32 length and its bytes: url, api, sink,
-// layout, output, the number of includes as a decimal text, the includes, the excludes.
+// layout, output, the number of includes as a decimal text, the includes, the excludes. Behind the
+// number stand ";names=" and the rules for names, where they are known.
 std::string encode_identity(const JobIdentity& identity);
 // The way back; nullopt when the payload is nothing that encode_identity made.
 std::optional<JobIdentity> decode_identity(std::string_view payload);

@@ -49,6 +49,28 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
   }
 }
 
+StoreStatus StoreStatus::of_creation(int error_number, std::string_view operation,
+                                     std::string_view path) {
+  switch (error_number) {
+    case EINVAL:
+    case EILSEQ:
+      return refused_name(path, std::strerror(error_number));
+    case ENAMETOOLONG:
+      return file(FailureClass::name_too_long,
+                  fmt::format("the file system takes no name as long as '{}'; --sink tar does",
+                              printable(path)));
+    default:
+      return of_errno(error_number, operation, path);
+  }
+}
+
+StoreStatus StoreStatus::refused_name(std::string_view path, std::string_view why) {
+  return file(FailureClass::bad_name,
+              fmt::format("the file system takes no file called '{}' ({}); --sink tar does, no "
+                          "--layout",
+                          printable(path), why));
+}
+
 StoreStatus StoreStatus::of_mode(mode_t mode, std::string_view operation, std::string_view path) {
   if (S_ISREG(mode)) return {};
   return of_errno(S_ISDIR(mode) ? EISDIR : S_ISLNK(mode) ? ELOOP : ENXIO, operation, path);

@@ -29,6 +29,11 @@ class [[nodiscard]] StoreStatus {
   }
   // The status that belongs to an errno from working on `path`.
   static StoreStatus of_errno(int error_number, std::string_view operation, std::string_view path);
+  // The same for an errno from creating `path`, which may be about its name.
+  static StoreStatus of_creation(int error_number, std::string_view operation,
+                                 std::string_view path);
+  // The file system refuses the name, and says so as it does when something is broken.
+  static StoreStatus refused_name(std::string_view path, std::string_view why);
   // The status that belongs to what stands at `path`: ok for a regular file.
   static StoreStatus of_mode(mode_t mode, std::string_view operation, std::string_view path);
 

@@ -43,8 +43,11 @@ class StoredFiles::Reader final : public BodyReader {
   char buffer_[kBufferBytes];
 };
 
-StoredFiles::StoredFiles(int output_fd, Layout layout, size_t cached_directories)
-    : layout_(layout), directories_(output_fd, cached_directories, DirectoryCache::Missing::fail) {}
+StoredFiles::StoredFiles(int output_fd, Layout layout, const NameRules& names,
+                         size_t cached_directories)
+    : layout_(layout),
+      spellings_(names),
+      directories_(output_fd, cached_directories, DirectoryCache::Missing::fail, spellings_) {}
 
 StoreStatus StoredFiles::locate(std::string_view name, int& directory_fd) {
   if (const auto refused = path_of_name(layout_, name, path_)) {
@@ -65,7 +68,13 @@ StoreStatus StoredFiles::check(std::string_view name) {
   if (::fstatat(directory_fd, file_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
     return StoreStatus::of_errno(errno, "examine", path_);
   }
-  return StoreStatus::of_mode(there.st_mode, "read", path_);
+  return is_own(directory_fd, there.st_mode);
+}
+
+StoreStatus StoredFiles::is_own(int directory_fd, mode_t mode) {
+  StoreStatus status = StoreStatus::of_mode(mode, "read", path_);
+  if (!status.ok() || !spellings_.rules().folds()) return status;
+  return spellings_.check(split_path(path_).directory, directory_fd, file_);
 }
 
 StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
@@ -77,7 +86,7 @@ StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   if (!file_fd) return StoreStatus::of_errno(errno, "open", path_);
   struct stat there;
   if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
-  return StoreStatus::of_mode(there.st_mode, "read", path_);
+  return is_own(directory_fd, there.st_mode);
 }
 
 std::optional<FailureClass> StoredFiles::refuses(std::string_view name) {

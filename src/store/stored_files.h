@@ -16,8 +16,10 @@ namespace gigafetch::store {
 
 class StoredFiles final : public StoredBodies {
  public:
-  // `output_fd` is borrowed and must stay open.
-  StoredFiles(int output_fd, Layout layout, size_t cached_directories = 256);
+  // `output_fd` is borrowed and must stay open. Where `names` fold, a file in another spelling is
+  // another name's, and a name_conflict.
+  StoredFiles(int output_fd, Layout layout, const NameRules& names = {},
+              size_t cached_directories = 256);
 
   // Whether the file of `name` is there: ok, or Kind::file with missing, name_conflict, unsafe_path
   // or, for a name that no path can hold, its refusal.
@@ -39,8 +41,11 @@ class StoredFiles final : public StoredBodies {
  private:
   class Reader;
   StoreStatus locate(std::string_view name, int& directory_fd);
+  // Whether what stands at path_, with this mode, is a file of this name.
+  StoreStatus is_own(int directory_fd, mode_t mode);
 
   Layout layout_;
+  Spellings spellings_;
   DirectoryCache directories_;
   std::string path_;
   std::string file_;

@@ -9,6 +9,7 @@
 #include "http/request_writer.h"
 #include "http/url.h"
 #include "store/layout.h"
+#include "store/name_rules.h"
 
 namespace gigafetch::store {
 class MemberTable;
@@ -30,7 +31,8 @@ struct Settings {
 
   Mode mode = Mode::store;
   store::Layout layout = store::Layout::tree;
-  bool pack = false;  // into shards (--sink tar)
+  store::NameRules names;  // of the output's file system; of no matter to shards
+  bool pack = false;       // into shards (--sink tar)
   // Where the members of the shards are that are to be checked or compared; null: by the indexes.
   const store::MemberTable* members = nullptr;  // borrowed
   uint64_t shard_size = uint64_t{1} << 30;

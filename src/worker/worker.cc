@@ -46,7 +46,8 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
                                                          const Place& place) {
   using Stored = std::unique_ptr<store::StoredBodies>;
   if (!settings.pack) {
-    return Stored(std::make_unique<store::StoredFiles>(place.output_fd, settings.layout));
+    return Stored(
+        std::make_unique<store::StoredFiles>(place.output_fd, settings.layout, settings.names));
   }
   Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
   if (!image) return std::move(image).failure();
@@ -76,6 +77,7 @@ std::unique_ptr<store::Sink> make_sink(const Settings& settings, const Place& pl
   store::FileSink::Options options;
   options.layout = settings.layout;
   options.sync_files = settings.sync_files;
+  options.names = settings.names;
   return std::make_unique<store::FileSink>(output_fd, options);
 }
 

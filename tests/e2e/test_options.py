@@ -21,7 +21,7 @@ OPTIONS = {
     "cat": "--state --help",
     "origin": "--listen --files --size --page-size --lag --seed --workers --error-rate --throttle-rate --reset-rate "
               "--truncate-rate --stall-rate --close-rate --busy-rate --max-rate --retry-after --count --help",
-    "demo": "--files --size --workers --pipeline --out --help",
+    "demo": "--files --size --workers --pipeline --sink --out --help",
 }
 
 WRONG = {

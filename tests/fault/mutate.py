@@ -48,6 +48,10 @@ MUTATIONS = {
           " private:\n  std::vector<std::pair<std::string, std::string>> late_;\n  class Writer;"),
          ("src/store/file_sink.h", "#include <string>\n", "#include <string>\n#include <utility>\n#include <vector>\n")],
         ["fault/test_kills.py", "-k", "loses_or_corrupts and (files-1] or files-2])"]),
+    "folded-name-replaced": (
+        "a path that holds another name's file is never replaced",
+        [("src/store/file_sink.cc", "  const bool folds = options_.names.folds();", "  const bool folds = false;")],
+        ["fault/test_folding.py", "-k", "of_names_that_fold and shim"]),
     "shards-not-cut": (
         "a shard goes as far as the ledger says",
         [("src/store/shard_recovery.cc", "  if (::ftruncate(fd.get(), static_cast<off_t>(end)) != 0 ||\n"

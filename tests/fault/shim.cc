@@ -9,6 +9,8 @@
 //   GIGAFETCH_TRACE    a file that gets one line a call: its name, path, result ("ENOSPC" for a
 //                      failure), process id and, for a call that was made to fail or fall short,
 //                      "injected"; tabs between. The path of a rename is "OLD -> NEW".
+//   GIGAFETCH_FOLD     "RULES FOLDER": below the folder names fold as the rules say (folding.h), as
+//                      far as open, openat, openat2, mkdir, mkdirat, fstatat and unlinkat go.
 //   GIGAFETCH_BOOT_ID  what /proc/sys/kernel/random/boot_id says.
 //
 // The count is kept over fork(2), and starts anew with execve(2). Standard input, output and error,
@@ -37,6 +39,8 @@
 #include <new>
 #include <string>
 #include <string_view>
+
+#include "folding.h"
 
 // The function of this name behind this library.
 #define REAL(name)                                                                           \
@@ -200,6 +204,37 @@ size_t part_of(size_t bytes, bool is_short) {
   return is_short && bytes > 1 ? bytes / 2 : bytes;
 }
 
+// Names of a folder whose names fold, as the calls below are to find them.
+class Folded {
+ public:
+  // `name`, given to a call that makes an entry or not.
+  Folded(int folder, const char* name, bool makes) : name_(name) {
+    static const std::string setting = environment("GIGAFETCH_FOLD");
+    if (setting.empty()) return;
+    static const folding::Rules rules(setting.substr(0, setting.find(' ')));
+    static const std::string root = setting.substr(setting.find(' ') + 1);
+    const int saved = errno;
+    const std::string path = path_at(folder, name_);
+    if (path.starts_with(root + "/")) {
+      refused_ = makes && rules.refuses(path.substr(path.rfind('/') + 1));
+      name_ = root + "/" + rules.find_path(root, path.substr(root.size() + 1), ::opendir);
+      // Relative to its folder, as it was given: openat2 takes no other.
+      const std::string base = path_of(folder) + "/";
+      if (!std::string_view(name).starts_with('/')) name_.erase(0, base.size());
+    }
+    errno = saved;
+  }
+  const char* name() const { return name_.c_str(); }
+  bool is_refused() const {
+    if (refused_) errno = EINVAL;
+    return refused_;
+  }
+
+ private:
+  std::string name_;
+  bool refused_ = false;
+};
+
 ssize_t write_vector(int fd, const iovec* pieces, int count, bool is_short) {
   if (!is_short) return REAL(writev)(fd, pieces, count);
   std::string bytes;
@@ -222,14 +257,19 @@ extern "C" {
 int open(const char* name, int flags, ...) {
   TAKE_MODE(flags);
   if (is_boot_id(name)) return open_boot_id();
-  return on_name("open", AT_FDCWD, name, [&](bool) { return REAL(open)(name, flags, mode); });
+  const Folded found(AT_FDCWD, name, (flags & O_CREAT) != 0);
+  if (found.is_refused()) return -1;
+  return on_name("open", AT_FDCWD, found.name(),
+                 [&](bool) { return REAL(open)(found.name(), flags, mode); });
 }
 
 int openat(int folder, const char* name, int flags, ...) {
   TAKE_MODE(flags);
   if (is_boot_id(name)) return open_boot_id();
-  return on_name("openat", folder, name,
-                 [&](bool) { return REAL(openat)(folder, name, flags, mode); });
+  const Folded found(folder, name, (flags & O_CREAT) != 0);
+  if (found.is_refused()) return -1;
+  return on_name("openat", folder, found.name(),
+                 [&](bool) { return REAL(openat)(folder, found.name(), flags, mode); });
 }
 
 long syscall(long number, ...) noexcept {
@@ -241,7 +281,10 @@ long syscall(long number, ...) noexcept {
   va_end(arguments);
   const auto real = [&](bool) { return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]); };
   if (number != SYS_openat2) return real(false);
-  return on_name("openat2", static_cast<int>(a[0]), reinterpret_cast<const char*>(a[1]), real);
+  const auto folder = static_cast<int>(a[0]);
+  const Folded found(folder, reinterpret_cast<const char*>(a[1]), false);
+  a[1] = reinterpret_cast<long>(found.name());
+  return on_name("openat2", folder, found.name(), real);
 }
 
 ssize_t write(int fd, const void* bytes, size_t size) {
@@ -279,16 +322,27 @@ int ftruncate(int fd, off_t size) noexcept {
 }
 
 int mkdir(const char* name, mode_t mode) noexcept {
-  return on_name("mkdir", AT_FDCWD, name, [&](bool) { return REAL(mkdir)(name, mode); });
+  const Folded found(AT_FDCWD, name, true);
+  if (found.is_refused()) return -1;
+  return on_name("mkdir", AT_FDCWD, found.name(),
+                 [&](bool) { return REAL(mkdir)(found.name(), mode); });
 }
 
 int mkdirat(int folder, const char* name, mode_t mode) noexcept {
-  return on_name("mkdirat", folder, name, [&](bool) { return REAL(mkdirat)(folder, name, mode); });
+  const Folded found(folder, name, true);
+  if (found.is_refused()) return -1;
+  return on_name("mkdirat", folder, found.name(),
+                 [&](bool) { return REAL(mkdirat)(folder, found.name(), mode); });
 }
 
 int unlinkat(int folder, const char* name, int flags) noexcept {
-  return on_name("unlinkat", folder, name,
-                 [&](bool) { return REAL(unlinkat)(folder, name, flags); });
+  const Folded found(folder, name, false);
+  return on_name("unlinkat", folder, found.name(),
+                 [&](bool) { return REAL(unlinkat)(folder, found.name(), flags); });
+}
+
+int fstatat(int folder, const char* name, struct stat* there, int flags) noexcept {
+  return REAL(fstatat)(folder, Folded(folder, name, false).name(), there, flags);
 }
 
 int renameat(int from, const char* old_name, int to, const char* name) noexcept {
@@ -319,6 +373,7 @@ static_assert(sizeof(off_t) == sizeof(off64_t), "the names below are the same fu
 int open64(const char*, int, ...) __attribute__((alias("open")));
 int openat64(int, const char*, int, ...) __attribute__((alias("openat")));
 ssize_t pwrite64(int, const void*, size_t, off64_t) __attribute__((alias("pwrite")));
+int fstatat64(int, const char*, struct stat64*, int) noexcept __attribute__((alias("fstatat")));
 int ftruncate64(int, off64_t) noexcept __attribute__((alias("ftruncate")));
 
 }  // extern "C"

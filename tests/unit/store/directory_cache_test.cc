@@ -17,6 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using Missing = DirectoryCache::Missing;
 
+Spellings apart{NameRules()};  // asked nothing
+
 bool is_folder(int fd, const fs::path& path) {
   struct stat opened, there;
   return ::fstat(fd, &opened) == 0 && ::stat(path.c_str(), &there) == 0 &&
@@ -101,7 +103,7 @@ TEST_CASE("what is opened is not inherited by programs") {
 
 TEST_CASE("missing folders are made, as deep as the path") {
   const TempFolder root;
-  DirectoryCache cache(root.fd(), 16, Missing::create);
+  DirectoryCache cache(root.fd(), 16, Missing::create, apart);
   check_got(cache, root, "a/b/c/d");
   check_got(cache, root, "a/b");
   check_got(cache, root, "a/b/x");
@@ -114,7 +116,7 @@ TEST_CASE("missing folders are made, as deep as the path") {
 TEST_CASE("a cache that makes no folders reports a missing one") {
   const TempFolder root;
   fs::create_directories(root / "a/b");
-  DirectoryCache cache(root.fd(), 16, Missing::fail);
+  DirectoryCache cache(root.fd(), 16, Missing::fail, apart);
   check_got(cache, root, "a/b");
   CHECK(cause_of(cache, "a/c") == FailureClass::missing);
   CHECK(cause_of(cache, "x/y/z") == FailureClass::missing);
@@ -127,7 +129,7 @@ TEST_CASE("a file in a folder's place is a name conflict, a link is unsafe") {
   write_file(root / "file", "x");
   fs::create_symlink(outside.path(), root / "link");
   for (const Missing missing : {Missing::create, Missing::fail}) {
-    DirectoryCache cache(root.fd(), 16, missing);
+    DirectoryCache cache(root.fd(), 16, missing, apart);
     CHECK(cause_of(cache, "file") == FailureClass::name_conflict);
     CHECK(cause_of(cache, "file/a") == FailureClass::name_conflict);
     CHECK(cause_of(cache, "file/a/b") == FailureClass::name_conflict);
@@ -142,7 +144,7 @@ TEST_CASE("no more descriptors are held than the capacity says") {
   const size_t before = open_descriptors();
   for (const size_t capacity : {size_t{1}, size_t{2}, size_t{8}}) {
     CAPTURE(capacity);
-    DirectoryCache cache(root.fd(), capacity, Missing::create);
+    DirectoryCache cache(root.fd(), capacity, Missing::create, apart);
     for (int round = 0; round < 2; ++round) {
       for (int i = 0; i < 50; ++i)
         check_got(cache, root, fmt::format("{}/x/{}", i % 10, i));
@@ -158,7 +160,7 @@ TEST_CASE("no more descriptors are held than the capacity says") {
 
 TEST_CASE("the least recently used folder makes room") {
   const TempFolder root;
-  DirectoryCache cache(root.fd(), 2, Missing::create);
+  DirectoryCache cache(root.fd(), 2, Missing::create, apart);
   int fd = -1;
   for (const std::string path : {"a", "b", "a", "c"})
     REQUIRE(cache.get(path, fd).ok());
@@ -175,7 +177,7 @@ TEST_CASE("the least recently used folder makes room") {
 
 TEST_CASE("a removed folder is made again once it is forgotten") {
   const TempFolder root;
-  DirectoryCache cache(root.fd(), 16, Missing::create);
+  DirectoryCache cache(root.fd(), 16, Missing::create, apart);
   check_got(cache, root, "a/b");
   fs::remove(root / "a/b");
   cache.forget("a/b");
@@ -186,7 +188,7 @@ TEST_CASE("a removed folder is made again once it is forgotten") {
 
 TEST_CASE("a removed folder is made again with the folders above it that went too") {
   const TempFolder root;
-  DirectoryCache cache(root.fd(), 16, Missing::create);
+  DirectoryCache cache(root.fd(), 16, Missing::create, apart);
   check_got(cache, root, "a/b/c");
   fs::remove_all(root / "a");
   cache.forget("a/b/c");

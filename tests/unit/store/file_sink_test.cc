@@ -563,4 +563,36 @@ TEST_CASE("running out of descriptors asks for another try, which gets the cache
         }) == 0);
 }
 
+TEST_CASE("where names fold, a name's own file and folders are replaced and removed as ever") {
+  const TempFolder out;
+  FileSink::Options folding = options();
+  folding.names.folds_case = true;
+  FileSink sink(out.fd(), folding);
+  for (const char* name : {"a", "d/e/f", "d/e/F", "A"})
+    check_put(sink, name, "old");
+  FileSink later(out.fd(), folding);
+  for (const char* name : {"a", "d/e/f", "d/e/F", "A", "a"})
+    check_put(later, name, name);
+  CHECK(read_file(out / "d/e/f") == "d/e/f");
+  CHECK(read_file(out / "A") == "A");
+  later.discard("d/e/f");
+  later.discard("none/at/all");
+  CHECK_FALSE(fs::exists(out / "d/e/f"));
+  CHECK(read_file(out / "d/e/F") == "d/e/F");
+}
+
+TEST_CASE("a path that another name's file holds is a conflict, and the file stays") {
+  const TempFolder out;
+  FileSink::Options folding = options();
+  folding.names.folds_case = true;
+  FileSink sink(out.fd(), folding);
+  check_put(sink, "Readme", "one");
+  check_put(sink, "other", "");
+  check_put(sink, "other", "");                          // now the folder's listing is known
+  fs::create_hard_link(out / "Readme", out / "README");  // the other spelling
+  check_refused_both_ways(sink, "README", FailureClass::name_conflict);
+  sink.discard("README");
+  CHECK(read_file(out / "README") == "one");
+}
+
 }  // namespace gigafetch::store

@@ -22,7 +22,9 @@ TEST_CASE("an identity comes back as it was encoded") {
   odd.include = {"", "0", "a\0b"s, std::string(70'000, 'x')};
   JobIdentity excluding = odd;
   std::swap(excluding.include, excluding.exclude);
-  for (const JobIdentity& job : {kJob, JobIdentity{}, odd, excluding})
+  JobIdentity folding = kJob;
+  folding.names = "case refused=:?*";
+  for (const JobIdentity& job : {kJob, JobIdentity{}, odd, excluding, folding})
     CHECK(decode_identity(encode_identity(job)) == job);
 }
 
@@ -30,6 +32,9 @@ TEST_CASE("an identity's bytes are those that are documented") {
   CHECK(encode_identity(JobIdentity{"u", "a", "s", "l", {"i"}, {"e"}, "/o"}) ==
         "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\2\0\0\0/o\1\0\0\0"
         "1\1\0\0\0i\1\0\0\0e"s);
+  CHECK(encode_identity(JobIdentity{"", "", "", "", {}, {}, "", "apart"}) == std::string(20, '\0') +
+                                                                                 "\15\0\0\0"
+                                                                                 "0;names=apart"s);
 }
 
 TEST_CASE("bytes that are no identity are refused, none that are cut off are read beyond") {
@@ -67,6 +72,23 @@ TEST_CASE("the difference between two jobs names the field, its old and its new 
   CHECK(exclude.starts_with("--exclude was "));
   CHECK(exclude.find("tmp/*") != std::string::npos);
   CHECK(changed([](JobIdentity& job) { job.url = "\x1B"; }).find('\x1B') == std::string::npos);
+}
+
+TEST_CASE("names that were kept apart and are not any more are a difference, nothing else is") {
+  const auto differs = [](const char* before, const char* now) {
+    JobIdentity recorded = kJob, wanted = kJob;
+    recorded.names = before;
+    wanted.names = now;
+    return !difference(recorded, wanted).empty();
+  };
+  CHECK(differs("apart", "case"));
+  CHECK(differs("refused=:", "case refused=:"));
+  for (const char* same : {"apart", "case", "", "longest=143"}) {
+    CHECK_FALSE(differs("case", same));
+    CHECK_FALSE(differs("", same));
+  }
+  CHECK_FALSE(differs("apart", ""));
+  CHECK_FALSE(differs("apart", "refused=:"));
 }
 
 TEST_CASE("two jobs that differ in any way have a difference") {

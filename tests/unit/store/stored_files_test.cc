@@ -44,7 +44,7 @@ TEST_CASE("what a sink stored is found and read in every layout") {
     FileSink::Options options;
     options.layout = layout;
     FileSink sink(out.fd(), options);
-    StoredFiles files(out.fd(), layout, 2);
+    StoredFiles files(out.fd(), layout, {}, 2);
     CHECK(files.layout() == layout);
     for (const std::string& name : names) {
       if (name == "a//b/" && layout == Layout::tree) continue;  // below the file "a"
@@ -106,7 +106,7 @@ TEST_CASE("what a sink stored is hashed as what it was, whatever its size") {
     FileSink::Options options;
     options.layout = layout;
     FileSink sink(out.fd(), options);
-    StoredFiles files(out.fd(), layout, 2);
+    StoredFiles files(out.fd(), layout, {}, 2);
     for (const size_t size : {0, 1, 100, 65'535, 65'536, 65'537, 131'072, 200'000}) {
       CAPTURE(size);
       const std::string name = "folder/file " + std::to_string(size);
