@@ -10,6 +10,8 @@
 namespace gigafetch::store {
 namespace {
 
+constexpr std::string_view kEncodingKey = ";content-encoding=";
+
 void put_item(std::string& out, std::string_view text) {
   put_le<uint32_t>(out, static_cast<uint32_t>(text.size()));
   out.append(text);
@@ -31,7 +33,11 @@ std::string encode_identity(const JobIdentity& identity) {
   put_item(out, identity.sink);
   put_item(out, identity.layout);
   put_item(out, identity.output);
-  put_item(out, std::to_string(identity.include.size()));
+  std::string includes = std::to_string(identity.include.size());
+  if (identity.content_encoding != kPlainEncoding) {
+    includes += std::string(kEncodingKey) + identity.content_encoding;
+  }
+  put_item(out, includes);
   for (const std::string& glob : identity.include)
     put_item(out, glob);
   for (const std::string& glob : identity.exclude)
@@ -57,8 +63,13 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
   if (includes > items.size() - kFixedItems) return std::nullopt;
   const auto first = items.begin() + kFixedItems;
   const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  return JobIdentity{items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()},
-                     items[4]};
+  JobIdentity identity{
+      items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()}, items[4]};
+  if (const size_t key = count.find(kEncodingKey); key != count.npos) {
+    const size_t value = key + kEncodingKey.size();
+    identity.content_encoding = count.substr(value, count.find(';', value) - value);
+  }
+  return identity;
 }
 
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
@@ -78,6 +89,7 @@ std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
        {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
         compare("--sink", recorded.sink, wanted.sink),
         compare("--layout", recorded.layout, wanted.layout),
+        compare("--content-encoding", recorded.content_encoding, wanted.content_encoding),
         compare("the output folder", recorded.output, wanted.output),
         compare("--include", recorded.include, wanted.include),
         compare("--exclude", recorded.exclude, wanted.exclude)}) {

@@ -8,6 +8,9 @@
 
 namespace gigafetch::store {
 
+// What a job has whose ledger says nothing of it.
+inline constexpr std::string_view kPlainEncoding = "refuse";
+
 // Workers, depth, batch size, limits and timeouts are no part of it: they may differ between runs.
 struct JobIdentity {
   std::string url;  // canonical
@@ -19,6 +22,8 @@ struct JobIdentity {
   // The output folder's path where the state folder lies elsewhere; empty where it lies inside and
   // may move with it.
   std::string output = {};
+  // --content-encoding: the same answers are other files with another.
+  std::string content_encoding = std::string(kPlainEncoding);
   bool operator==(const JobIdentity&) const = default;
 };
 
@@ -26,7 +31,8 @@ struct JobIdentity {
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
 
 // The identity as a record's payload: texts, each a u32 length and its bytes: url, api, sink,
-// layout, output, the number of includes as a decimal text, the includes, the excludes.
+// layout, output, the number of includes as a decimal text, the includes, the excludes. Behind the
+// number stands whatever else is not as it is by default, each as ";KEY=VALUE".
 std::string encode_identity(const JobIdentity& identity);
 // The way back; nullopt when the payload is nothing that encode_identity made.
 std::optional<JobIdentity> decode_identity(std::string_view payload);
