@@ -175,6 +175,8 @@ Result<Summary> verify(const VerifyOptions& options) {
   Result<StoredNames> stored = StoredNames::open(job.output_fd, *image);
   if (!stored) return std::move(stored).failure();
   job.worker.layout = stored->layout();
+  job.worker.body.content_encoding = worker::content_encoding_of(identity.content_encoding)
+                                         .value_or(worker::ContentEncoding::refuse);
   job.worker.pack = stored->packed();
 
   Result<Summary> summary = compare(job, *image, *stored, state->path(), options);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/name_list.h"
@@ -43,6 +44,16 @@ class Batch {
   // Each name is settled once at most.
   void settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content);
   void settle_failed(uint32_t index, FileFailure failure);
+  // The body of the name, which is about to be stored, is in this content coding.
+  void note_coding(uint32_t index, std::string_view coding) {
+    codings_.push_back({index, std::string(coding)});
+  }
+  struct Coded {
+    uint32_t index;
+    std::string coding;
+  };
+  // Those noted since the last call, in the order in which their bodies came.
+  std::vector<Coded> take_codings() { return std::exchange(codings_, {}); }
   // Hands the name back: nothing of it is under way here any more.
   void release(uint32_t index);
   bool all_settled() const { return settled_count_ == count_; }
@@ -86,6 +97,7 @@ class Batch {
   std::vector<Sum> sums_;                         // of each segment
   uint32_t segment_ = 0;                          // the one last stored to
   std::vector<wire::Outcome::Failure> failures_;  // since the last outcome
+  std::vector<Coded> codings_;
   store::Lot lot_;
 };
 
@@ -98,7 +110,10 @@ struct Task {
   bool unanswered = false;  // a fresh connection has ended before its answer, uncharged
   bool moved = false;       // was taken from a connection that kept it waiting
 
+  uint32_t redirect = 0;  // its place in Redirects, plus 1; 0: none
+
   std::string_view name() const { return batch->name(index); }
+  bool is_redirected() const { return redirect != 0; }
   bool is_patient() const { return batch->is_patient(); }
 };
 

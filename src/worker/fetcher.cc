@@ -61,6 +61,7 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       client_(client),
       worker_index_(worker_index),
       request_writer_(settings.origin, settings.headers),
+      redirects_(settings.origin),
       random_(static_cast<uint64_t>(::getpid()) * kGoldenGamma),
       retry_backoff_(kFirstRetry, kLongestRetry),
       absence_(random_),
@@ -78,8 +79,8 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
   connections_.reserve(settings.connections);
   FetchConnection::Owner& owner = *this;
   for (uint32_t i = 0; i < settings.connections; ++i) {
-    connections_.push_back(std::make_unique<FetchConnection>(loop, owner, sink, settings.pipeline,
-                                                             settings.max_file_size));
+    connections_.push_back(
+        std::make_unique<FetchConnection>(loop, owner, sink, settings.pipeline, settings.body));
   }
 }
 
@@ -214,7 +215,11 @@ bool Fetcher::send_task(FetchConnection& connection, const Task& task) {
     return false;
   }
   request_writer_.append_get_with(connection.request_buffer(), [&](std::string& out) {
-    dialect_.append_file_target(out, task.name());
+    if (task.is_redirected()) {
+      out += redirects_.target(task);
+    } else {
+      dialect_.append_file_target(out, task.name());
+    }
   });
   connection.add(task);
   ++in_flight_;
@@ -275,6 +280,7 @@ void Fetcher::on_response(int status, Millis waited) {
     hold_timer_.start(Millis(0));
   }
   answer_millis_ += (static_cast<double>(waited.count()) - answer_millis_) * kAnswerGain;
+  if (status == FetchConnection::kFollowed) return;
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
@@ -292,6 +298,7 @@ void Fetcher::stored(const Task& task, uint64_t bytes, const store::Hash128& con
   if (state_ == State::stopped) return;
   --open_tasks_;
   if (task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
+  redirects_.forget(task);
   client_.on_stored(task, bytes, content);
 }
 
@@ -304,7 +311,20 @@ void Fetcher::fail(const Task& task, FileFailure failure) {
   if (state_ == State::stopped) return;
   if (is_of_origin(failure.cause)) sink_.discard(task.name());
   --open_tasks_;
+  redirects_.forget(task);
   client_.on_failed(task, std::move(failure));
+}
+
+bool Fetcher::follow(Task& task, std::string_view location) {
+  if (state_ == State::stopped) return false;
+  std::string target;
+  if (task.is_redirected()) {
+    target = redirects_.target(task);
+  } else {
+    dialect_.append_file_target(target, task.name());
+  }
+  task.replayed = false;
+  return redirects_.follow(task, target, location);
 }
 
 uint32_t Fetcher::tries_allowed() const {
@@ -315,6 +335,8 @@ uint32_t Fetcher::tries_allowed() const {
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   --in_flight_;
   if (state_ == State::stopped) return;
+  redirects_.forget(task);
+  task.redirect = 0;
   ++task.attempts;
   task.replayed = false;
   failure.attempts = task.attempts;
@@ -367,6 +389,7 @@ void Fetcher::gave_up_waiting(Task task) {
   ++counters_.retries;
   if (!std::exchange(task.moved, true)) return queue_.put_back(task);
   --open_tasks_;
+  redirects_.forget(task);
   client_.on_released(task);
 }
 

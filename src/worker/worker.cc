@@ -13,11 +13,13 @@
 #include "listing/dialect.h"
 #include "net/stream.h"
 #include "net/timer.h"
+#include "store/coding_log.h"
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
 #include "store/ledger.h"
 #include "store/member_table.h"
 #include "store/packed_files.h"
+#include "store/room.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -85,6 +87,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
         dialect_(std::move(dialect)),
         sink_(std::move(sink)),
         stored_(std::move(stored)),
+        codings_(place.state_fd, place.output_fd, settings.sync_codings),
         link_(loop_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
         pulse_timer_(loop_, [this] { send_pulse(); }),
@@ -274,7 +277,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
     fetcher_.halt();
     for (const auto& each : batches_) {
       Batch& batch = each->batch;
-      const bool committed = &batch != failed && sink_->commit(batch.lot()).ok();
+      const bool committed =
+          &batch != failed && record_codings(batch).ok() && sink_->commit(batch.lot()).ok();
       send_outcome(committed ? batch.take_last_outcome() : batch.take_back_untold());
     }
     send(wire::Fatal{std::string(text)});
@@ -302,9 +306,21 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
 
   bool commit(Batch& batch) {
     if (broken_) return false;
+    if (const Result<void> recorded = record_codings(batch); !recorded) {
+      end_broken(recorded.failure().text, &batch);
+      return false;
+    }
     const store::StoreStatus committed = sink_->commit(batch.lot());
     if (!committed.ok()) end_broken(committed.text(), &batch);
     return committed.ok();
+  }
+
+  // In which codings the batch's files are, before they are told of.
+  Result<void> record_codings(Batch& batch) {
+    if (settings_.mode != Mode::store) return {};
+    for (const Batch::Coded& coded : batch.take_codings())
+      codings_.add(batch.name(coded.index), coded.coding);
+    return codings_.flush();
   }
 
   // A batch whose names have all been sent and that is still open a while later tells what it has:
@@ -363,6 +379,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   std::unique_ptr<listing::Dialect> dialect_;
   std::unique_ptr<store::Sink> sink_;
   std::unique_ptr<store::StoredBodies> stored_;
+  store::CodingLog codings_;
   net::Stream link_;
   wire::FrameReader reader_;
   std::string out_;
@@ -409,7 +426,11 @@ int run_worker(const Settings& settings, const Place& place) {
   }
   store::StoredBodies* const watched = stored.get();
   std::unique_ptr<store::Sink> sink = make_sink(settings, place, stored);
-  Worker worker(settings, place, std::move(dialect).value(), std::move(sink), std::move(stored));
+  store::Room room(store::Room::free_at(place.output_fd), settings.min_free,
+                   settings.zstd_level > 0);
+  Settings own = settings;
+  if (settings.mode == Mode::store) own.body.room = &room;
+  Worker worker(own, place, std::move(dialect).value(), std::move(sink), std::move(stored));
   if (watched != nullptr) worker.watch(*watched);
   return worker.run();
 }
