@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kBufferBytes = 64 * 1024;
 // What a zstd body may ask for: RFC 9659.
 constexpr int kZstdWindowLog = 23;
+constexpr size_t kZstdHeadBytes = 18;  // of the longest frame header
 
 std::optional<ContentCoding> coding_of(std::string_view name) {
   if (equals_ignoring_case(name, "gzip") || equals_ignoring_case(name, "x-gzip")) {
@@ -148,22 +149,35 @@ class ZstdStage final : public ContentDecoder::Stage {
     ZSTD_inBuffer in{coded.data(), coded.size(), 0};
     ZSTD_outBuffer out{buffer_.get(), kBufferBytes, 0};
     const bool later_frame = at_end_;
+    if (at_end_) head_size_ = frame_made_ = 0;
     const size_t left = ::ZSTD_decompressStream(stream_.get(), &out, &in);
     if (::ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge) {
       return DecodeFault::window;
     }
     if (::ZSTD_isError(left)) return later_frame ? DecodeFault::surplus : DecodeFault::damaged;
+    head_size_ +=
+        coded.copy(head_.data() + head_size_, std::min(in.pos, head_.size() - head_size_));
+    frame_made_ += out.pos;
     coded.remove_prefix(in.pos);
     made = std::string_view(buffer_.get(), out.pos);
     at_end_ = left == 0;
-    return DecodeFault::none;
+    return at_end_ && !has_told_size() ? DecodeFault::damaged : DecodeFault::none;
   }
 
  private:
+  // The library does not look at the size that a frame tells when its last block is empty.
+  bool has_told_size() const {
+    const unsigned long long told = ::ZSTD_getFrameContentSize(head_.data(), head_size_);
+    return told == ZSTD_CONTENTSIZE_UNKNOWN || told == frame_made_;
+  }
+
   struct Free {
     void operator()(ZSTD_DStream* stream) const { ::ZSTD_freeDStream(stream); }
   };
   std::unique_ptr<ZSTD_DStream, Free> stream_;
+  std::array<char, kZstdHeadBytes> head_ = {};  // of the present frame
+  size_t head_size_ = 0;
+  uint64_t frame_made_ = 0;
 };
 
 class BrotliStage final : public ContentDecoder::Stage {

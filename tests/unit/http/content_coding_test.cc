@@ -207,6 +207,14 @@ TEST_CASE("damage is noticed") {
     CHECK(decode({coding}, "<html>no such thing</html>").fault != DecodeFault::none);
 }
 
+TEST_CASE(
+    "a zstd frame that holds less than it tells is damaged, also when its last block is empty") {
+  // A single segment of 32 bytes, and one block: the last, raw, of no bytes.
+  const std::string_view frame("\x28\xb5\x2f\xfd\x20\x20\x01\x00\x00", 9);
+  CHECK(decode({ContentCoding::zstd}, frame).fault == DecodeFault::damaged);
+  CHECK(decode({ContentCoding::zstd}, frame, 3).fault == DecodeFault::damaged);
+}
+
 TEST_CASE("a fault stays") {
   ContentDecoder decoder({ContentCoding::gzip}, [](std::string_view) { return true; });
   CHECK(decoder.feed("no gzip at all") == DecodeFault::damaged);
