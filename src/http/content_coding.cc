@@ -146,10 +146,13 @@ class ZstdStage final : public ContentDecoder::Stage {
   DecodeFault step(std::string_view& coded, std::string_view& made) override {
     made = {};
     if (coded.empty() && at_end_) return DecodeFault::none;
-    ZSTD_inBuffer in{coded.data(), coded.size(), 0};
-    ZSTD_outBuffer out{buffer_.get(), kBufferBytes, 0};
     const bool later_frame = at_end_;
     if (at_end_) head_size_ = frame_made_ = 0;
+    // Of a frame that it is given whole at once, the library checks other things than of one in
+    // pieces: none is.
+    ZSTD_inBuffer in{coded.data(),
+                     head_size_ == 0 ? std::min<size_t>(coded.size(), 1) : coded.size(), 0};
+    ZSTD_outBuffer out{buffer_.get(), kBufferBytes, 0};
     const size_t left = ::ZSTD_decompressStream(stream_.get(), &out, &in);
     if (::ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge) {
       return DecodeFault::window;
