@@ -6,7 +6,7 @@
 namespace gigafetch {
 namespace {
 
-constexpr std::array<std::pair<FailureClass, std::string_view>, 15> kNames = {{
+constexpr auto kNames = std::to_array<std::pair<FailureClass, std::string_view>>({
     {FailureClass::bad_name, "bad-name"},
     {FailureClass::name_too_long, "name-too-long"},
     {FailureClass::http_status, "http-status"},
@@ -17,12 +17,13 @@ constexpr std::array<std::pair<FailureClass, std::string_view>, 15> kNames = {{
     {FailureClass::truncated, "truncated"},
     {FailureClass::reset, "reset"},
     {FailureClass::stalled, "stalled"},
+    {FailureClass::bad_coding, "bad-coding"},
     {FailureClass::name_conflict, "name-conflict"},
     {FailureClass::unsafe_path, "unsafe-path"},
     {FailureClass::store_error, "store-error"},
     {FailureClass::missing, "missing"},
     {FailureClass::different, "different"},
-}};
+});
 
 }  // namespace
 
@@ -52,6 +53,7 @@ bool is_passing(const FileFailure& failure) {
     case FailureClass::truncated:
     case FailureClass::reset:
     case FailureClass::stalled:
+    case FailureClass::bad_coding:
     case FailureClass::store_error:
       return true;
     default:

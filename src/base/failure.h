@@ -23,6 +23,7 @@ enum class FailureClass : uint8_t {
   truncated = 21,         // the connection ended inside the response
   reset = 22,             // the connection ended before the response
   stalled = 23,           // no byte came for --stall-timeout
+  bad_coding = 26,        // what a content coding made of the body is cut or damaged
 
   // Storing it.
   name_conflict = 32,  // `a` beside `a/b`, or what the file system takes for one name
@@ -36,7 +37,7 @@ enum class FailureClass : uint8_t {
 
 // Whether it is about the origin's answer, or the lack of one.
 constexpr bool is_of_origin(FailureClass failure) {
-  return failure >= FailureClass::http_status && failure <= FailureClass::stalled;
+  return failure >= FailureClass::http_status && failure < FailureClass::name_conflict;
 }
 
 // Whether the same request may get another answer later: the origin was busy, or failed for a

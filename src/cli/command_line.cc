@@ -180,6 +180,10 @@ void add_worker(CLI::App& app, WorkerOptions& worker) {
       ->type_name("N")
       ->check(between(0.001, 1e9))
       ->group(group);
+  app.add_flag("--allow-unframed", worker.allow_unframed,
+               "Take files that only the end of their connection delimits; one that was cut then "
+               "looks whole")
+      ->group("When things go wrong");
 }
 
 void add_filter(CLI::App& app, FilterOptions& filter) {
@@ -273,6 +277,20 @@ void define_fetch(CLI::App& app, FetchOptions& fetch) {
       ->transform(byte_count())
       ->check(any_count())
       ->type_name("BYTES")
+      ->group(group);
+  app.add_option("--min-free", fetch.min_free,
+                 "Let no large file leave less than this free where OUT is; 0: never mind [64M]")
+      ->transform(byte_count())
+      ->check(any_count())
+      ->type_name("BYTES")
+      ->group(group);
+  app.add_option(
+         "--content-encoding", fetch.content_encoding,
+         "Files that come in a content coding (gzip, zstd, br, ...): refuse: they fail; keep: "
+         "store what is sent, and its coding in encodings.jsonl; decode: undo it")
+      ->type_name("HOW")
+      ->check(one_of({"refuse", "keep", "decode"}))
+      ->capture_default_str()
       ->group(group);
   app.add_flag("--force", fetch.force, "Use an output folder that is not empty and has no ledger")
       ->group(group);

@@ -5,10 +5,12 @@
 #include "cli/fetch.h"
 #include "cli/job.h"
 #include "cli/progress.h"
+#include "store/coding_log.h"
 #include "store/folder_lock.h"
 #include "store/ledger.h"
 #include "store/name_rules.h"
 #include "store/output_folder.h"
+#include "store/room.h"
 #include "store/shard_recovery.h"
 #include "supervisor/stop_signals.h"
 
@@ -33,6 +35,7 @@ Error not_empty(const std::string& out) {
 }
 
 Result<void> begin_ledger(int state_fd, const store::JobIdentity& identity) {
+  if (Result<void> removed = store::CodingLog::remove(state_fd); !removed) return removed;
   Result<store::Ledger> made = store::Ledger::create(state_fd, identity);
   return made ? Result<void>() : Result<void>(std::move(made).failure());
 }
@@ -138,6 +141,20 @@ coordinator::Durability durability_of(const std::string& level) {
   return level == "file" ? coordinator::Durability::file : coordinator::Durability::batch;
 }
 
+// Says which codings are stored, if any.
+void tell_codings(const store::StateFolder& state) {
+  const Result<std::map<std::string, uint64_t>> counts = store::CodingLog::count(state.fd());
+  if (!counts) return print_error(counts.failure().text);
+  if (counts.value().empty()) return;
+  std::string list;
+  for (const auto& [coding, files] : counts.value())
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", printable(coding), with_commas(files));
+  print_error(
+      fmt::format("files are stored in the content coding in which they were sent: {}; "
+                  "'{}/encodings.jsonl' names them",
+                  list, printable(state.path())));
+}
+
 // Says how a run ended that did not store everything.
 void explain(const Summary& summary, const std::string& state) {
   const supervisor::Report& report = summary.report;
@@ -182,7 +199,10 @@ Result<Summary> fetch(const FetchOptions& options) {
   job.worker.sync_files = options.durability == "file";
   job.coordinator.durability = durability_of(options.durability);
   job.coordinator.retry_failed = options.retry_failed;
-  job.worker.max_file_size = options.max_file_size.value_or(UINT64_MAX);
+  job.worker.body.max_file_size = options.max_file_size.value_or(UINT64_MAX);
+  job.worker.body.content_encoding = worker::content_encoding_of(options.content_encoding)
+                                         .value_or(worker::ContentEncoding::refuse);
+  job.worker.sync_codings = options.durability != "process";
 
   Result<std::string> state_at = state_path(options.out, options.state);
   if (!state_at) return std::move(state_at).failure();
@@ -192,13 +212,15 @@ Result<Summary> fetch(const FetchOptions& options) {
                                     options.layout,
                                     options.filter.include,
                                     options.filter.exclude,
-                                    recorded_output(options.out, *state_at)};
+                                    recorded_output(options.out, *state_at),
+                                    options.content_encoding};
   Result<Folders> folders = open_folders(options, *state_at, identity);
   if (!folders) return std::move(folders).failure();
   job.output_fd = folders->output_fd.get();
   job.state_fd = folders->state.fd();
   job.worker.names = folders->names;
   if (const std::string said = describe(folders->names); !said.empty()) print_error(said);
+  job.worker.min_free = options.min_free.value_or(store::Room::usual_line(job.output_fd));
 
   Summary summary;
   summary.workers = job.workers;
@@ -207,6 +229,7 @@ Result<Summary> fetch(const FetchOptions& options) {
     summary.report = supervisor::supervise(job, progress);
   }
   summary.resumed = folders->resumed;
+  tell_codings(folders->state);
   explain(summary, folders->state.path());
   return summary;
 }

@@ -106,6 +106,7 @@ Result<supervisor::Job> make_job(const coordinator::ListingSettings& listing,
   settings.api = listing.api;
   settings.headers = listing.headers;
   settings.pipeline = worker.pipeline;
+  settings.body.allow_unframed = worker.allow_unframed;
   settings.pipeline_auto = worker.pipeline_auto;
   job.coordinator.pipeline = worker.pipeline_auto ? 0 : worker.pipeline;
   settings.retries = origin.retries;

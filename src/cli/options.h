@@ -33,6 +33,7 @@ struct WorkerOptions {
   bool pipeline_auto = false;
   uint32_t batch = 1000;
   double rate = 0;
+  bool allow_unframed = false;
 };
 
 struct FilterOptions {
@@ -60,6 +61,8 @@ struct FetchOptions {
   std::string state;  // empty: OUT/.gigafetch
   std::string durability = "batch";
   std::optional<uint64_t> max_file_size;
+  std::optional<uint64_t> min_free;  // bytes; 64 MiB
+  std::string content_encoding = "refuse";
   bool restart = false;
   bool repair = false;
   bool retry_failed = false;

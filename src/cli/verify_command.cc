@@ -176,6 +176,8 @@ Result<Summary> verify(const VerifyOptions& options) {
   Result<StoredNames> stored = StoredNames::open(job.output_fd, *image);
   if (!stored) return std::move(stored).failure();
   job.worker.layout = stored->layout();
+  job.worker.body.content_encoding = worker::content_encoding_of(identity.content_encoding)
+                                         .value_or(worker::ContentEncoding::refuse);
   job.worker.pack = stored->packed();
   job.worker.names = store::rules_for_reading(job.output_fd, identity);
 

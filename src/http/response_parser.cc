@@ -345,8 +345,10 @@ int ResponseParser::on_headers_complete() {
   head.status = status;
   head.has_length = has_length;
   head.length = has_length ? parser_.content_length : 0;
-  head.endless = !bodiless && !has_length && codings_ == 0 && parser_.http_minor == 1 &&
-                 (parser_.flags & F_CONNECTION_CLOSE) == 0;
+  head.until_end = !bodiless && !has_length && codings_ == 0;
+  // HTTP/1.0 keeps only connections that it says it keeps.
+  const bool stays = parser_.http_minor == 1 || (parser_.flags & F_CONNECTION_KEEP_ALIVE) != 0;
+  head.endless = head.until_end && stays && (parser_.flags & F_CONNECTION_CLOSE) == 0;
   head.keep_alive = llhttp_should_keep_alive(&parser_) != 0;
   head.content_encoding = trim(content_encoding_);
   head.content_type = trim(content_type_);

@@ -36,6 +36,8 @@ struct ResponseHead {
   // Neither a length nor chunks, and no word that the connection will close: only its end will tell
   // where the body ends, and what follows for other requests would be taken for it.
   bool endless = false;
+  // Neither a length nor chunks: a body that was cut looks whole.
+  bool until_end = false;
   bool keep_alive = false;  // whether another response may follow on this connection
   std::string_view content_encoding;
   std::string_view content_type;

@@ -11,7 +11,17 @@
 namespace gigafetch::store {
 namespace {
 
-const std::string kNames = ";names=";  // follows a number
+// Each follows a number, as ";KEY=VALUE".
+constexpr std::string_view kNamesKey = ";names=";
+constexpr std::string_view kEncodingKey = ";content-encoding=";
+
+// The value of such a key; nullopt when it is not there.
+std::optional<std::string> value_of(std::string_view text, std::string_view key) {
+  const size_t at = text.find(key);
+  if (at == text.npos) return std::nullopt;
+  const std::string_view value = text.substr(at + key.size());
+  return std::string(value.substr(0, value.find(';')));
+}
 
 void put_item(std::string& out, std::string_view text) {
   put_le<uint32_t>(out, static_cast<uint32_t>(text.size()));
@@ -34,8 +44,12 @@ std::string encode_identity(const JobIdentity& identity) {
   put_item(out, identity.sink);
   put_item(out, identity.layout);
   put_item(out, identity.output);
-  const std::string names = identity.names.empty() ? "" : kNames + identity.names;
-  put_item(out, std::to_string(identity.include.size()) + names);
+  std::string includes = std::to_string(identity.include.size());
+  if (!identity.names.empty()) includes += std::string(kNamesKey) + identity.names;
+  if (identity.content_encoding != kPlainEncoding) {
+    includes += std::string(kEncodingKey) + identity.content_encoding;
+  }
+  put_item(out, includes);
   for (const std::string& glob : identity.include)
     put_item(out, glob);
   for (const std::string& glob : identity.exclude)
@@ -61,12 +75,11 @@ std::optional<JobIdentity> decode_identity(std::string_view payload) {
   if (includes > items.size() - kFixedItems) return std::nullopt;
   const auto first = items.begin() + kFixedItems;
   const auto middle = first + static_cast<std::ptrdiff_t>(includes);
-  const size_t names = count.find(kNames);
-  return JobIdentity{
-      items[0],        items[1],
-      items[2],        items[3],
-      {first, middle}, {middle, items.end()},
-      items[4],        names == count.npos ? std::string() : count.substr(names + kNames.size())};
+  JobIdentity identity{
+      items[0], items[1], items[2], items[3], {first, middle}, {middle, items.end()}, items[4]};
+  identity.names = value_of(count, kNamesKey).value_or("");
+  identity.content_encoding = value_of(count, kEncodingKey).value_or(std::string(kPlainEncoding));
+  return identity;
 }
 
 std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
@@ -86,6 +99,7 @@ std::string difference(const JobIdentity& recorded, const JobIdentity& wanted) {
        {compare("the URL", recorded.url, wanted.url), compare("--api", recorded.api, wanted.api),
         compare("--sink", recorded.sink, wanted.sink),
         compare("--layout", recorded.layout, wanted.layout),
+        compare("--content-encoding", recorded.content_encoding, wanted.content_encoding),
         compare("the output folder", recorded.output, wanted.output),
         compare("--include", recorded.include, wanted.include),
         compare("--exclude", recorded.exclude, wanted.exclude)}) {

@@ -8,6 +8,9 @@
 
 namespace gigafetch::store {
 
+// What a job has whose ledger says nothing of it.
+inline constexpr std::string_view kPlainEncoding = "refuse";
+
 // Workers, depth, batch size, limits and timeouts are no part of it: they may differ between runs.
 struct JobIdentity {
   std::string url;  // canonical
@@ -22,6 +25,8 @@ struct JobIdentity {
   // What the output's file system does with names (store/name_rules.h); empty where it is not
   // known: of a job that is packed, or was begun before this was recorded.
   std::string names = {};
+  // --content-encoding: the same answers are other files with another.
+  std::string content_encoding = std::string(kPlainEncoding);
   bool operator==(const JobIdentity&) const = default;
 };
 
@@ -31,7 +36,7 @@ std::string difference(const JobIdentity& recorded, const JobIdentity& wanted);
 
 // The identity as a record's payload: texts, each a u32 length and its bytes: url, api, sink,
 // layout, output, the number of includes as a decimal text, the includes, the excludes. Behind the
-// number stand ";names=" and the rules for names, where they are known.
+// number stands whatever else is known or not as it is by default, each as ";KEY=VALUE".
 std::string encode_identity(const JobIdentity& identity);
 // The way back; nullopt when the payload is nothing that encode_identity made.
 std::optional<JobIdentity> decode_identity(std::string_view payload);

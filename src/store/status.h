@@ -14,15 +14,19 @@ class [[nodiscard]] StoreStatus {
  public:
   enum class Kind : uint8_t {
     ok,
-    file,  // this file cannot be stored, whatever is tried: `cause` says why
-    busy,  // descriptors or memory ran out for a moment: try the file again later
-    run,   // nothing can be stored any more (a full or failing disk): stop the run; the text
-           // ends with what to do first
+    file,   // this file cannot be stored, whatever is tried: `cause` says why
+    later,  // this file cannot be stored now, but it may be when it is asked for again
+    busy,   // descriptors or memory ran out for a moment: try the file again later
+    run,    // nothing can be stored any more (a full or failing disk): stop the run; the text
+            // ends with what to do first
   };
 
   StoreStatus() = default;
   static StoreStatus file(FailureClass cause, std::string text) {
     return StoreStatus(Kind::file, cause, std::move(text));
+  }
+  static StoreStatus later(std::string text) {
+    return StoreStatus(Kind::later, FailureClass::store_error, std::move(text));
   }
   static StoreStatus run(std::string text) {
     return StoreStatus(Kind::run, FailureClass::store_error, std::move(text));
@@ -39,7 +43,7 @@ class [[nodiscard]] StoreStatus {
 
   bool ok() const { return kind_ == Kind::ok; }
   Kind kind() const { return kind_; }
-  FailureClass cause() const { return cause_; }      // when Kind::file
+  FailureClass cause() const { return cause_; }      // when Kind::file or later
   const std::string& text() const { return text_; }  // when not ok
 
  private:

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/name_list.h"
@@ -59,6 +60,16 @@ class Batch {
   void settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content);
   // Of an open or answered name.
   void settle_failed(uint32_t index, FileFailure failure);
+  // The body of the name, which is about to be stored, is in this content coding.
+  void note_coding(uint32_t index, std::string_view coding) {
+    codings_.push_back({index, std::string(coding)});
+  }
+  struct Coded {
+    uint32_t index;
+    std::string coding;
+  };
+  // Those noted since the last call, in the order in which their bodies came.
+  std::vector<Coded> take_codings() { return std::exchange(codings_, {}); }
   // Hands the open name back: nothing of it is under way here any more.
   void release(uint32_t index);
 
@@ -139,6 +150,7 @@ class Batch {
   uint32_t gathering_ = 0;         // which of them is
   std::vector<uint32_t> part_of_;  // of each answered name, an index into them, or none
   std::vector<ShardEnd> shards_;   // since the last outcome
+  std::vector<Coded> codings_;
   store::Lot lot_;
 };
 
@@ -152,7 +164,10 @@ struct Task {
   bool moved = false;       // was taken from a connection that kept it waiting
   bool alone = false;       // its answer was doubted: to be fetched with nothing behind it
 
+  uint32_t redirect = 0;  // its place in Redirects, plus 1; 0: none
+
   std::string_view name() const { return batch->name(index); }
+  bool is_redirected() const { return redirect != 0; }
   bool is_patient() const { return batch->is_patient(); }
 };
 

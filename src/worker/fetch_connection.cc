@@ -5,8 +5,9 @@
 
 #include "base/escape.h"
 #include "base/failure.h"
+#include "http/redirect.h"
 #include "http/retry_after.h"
-#include "http/text.h"
+#include "store/room.h"
 
 namespace gigafetch::worker {
 namespace {
@@ -21,12 +22,12 @@ constexpr std::string_view kUnanswered = "the connection ended before the respon
 }  // namespace
 
 FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink,
-                                 size_t max_in_flight, uint64_t max_file_size)
+                                 size_t max_in_flight, const BodyRules& rules)
     : loop_(loop),
       owner_(owner),
       sink_(sink),
       connection_(loop, *this, net::HttpConnection::Announced::await),
-      max_file_size_(max_file_size),
+      rules_(rules),
       in_flight_(max_in_flight),
       quiet_timer_(loop, [this] { on_quiet(); }) {}
 
@@ -68,45 +69,79 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
     failure.status = static_cast<uint16_t>(head.status);
     if (head.status >= 300 && head.status < 400) {
       failure.cause = FailureClass::redirect;
-      failure.text = fmt::format("the origin redirects to '{}'", printable(head.location));
+      failure.text = fmt::format(
+          "the origin redirects to '{}'; up to {} redirects are followed, to the same "
+          "scheme, host and port",
+          printable(head.location), http::kMaxRedirects);
     } else {
       failure.cause = FailureClass::http_status;
       failure.text = fmt::format("the origin answered {}", head.status);
     }
     begin_discarding(std::move(failure));
     if (is_passing_status(head.status)) retry_ = Retry::charged;
+    if (http::is_redirect(head.status) && owner_.follow(in_flight_.front(), head.location)) {
+      retry_ = Retry::elsewhere;
+      status_ = kFollowed;
+    }
     at_least_ = http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
     return true;
   }
-  FileFailure failure;
-  failure.status = 200;
-  if (!head.content_encoding.empty() &&
-      !http::equals_ignoring_case(head.content_encoding, "identity")) {
-    failure.cause = FailureClass::content_encoding;
-    failure.text =
-        fmt::format("Content-Encoding '{}' was not asked for", printable(head.content_encoding));
-    begin_discarding(std::move(failure));
-    return true;
-  }
-  if (head.has_length && head.length > max_file_size_) {
-    failure.cause = FailureClass::too_large;
-    failure.text = fmt::format("{} bytes, --max-file-size is {}", head.length, max_file_size_);
-    begin_discarding(std::move(failure));
-    return head.length <= kMaxDiscard;
+  if (std::optional<FileFailure> refused = rules_.refuses(head)) {
+    begin_discarding(std::move(*refused));
+    return !head.until_end && (!head.has_length || head.length <= kMaxDiscard);
   }
   verdict_ = Verdict::storing;
-  if (head.has_length && head.length > kSmallBody) return spill({});
+  if (is_coded(head.content_encoding)) begin_coded(head.content_encoding);
+  if (length_ && *length_ > kSmallBody) return spill({});
   return true;
+}
+
+void FetchConnection::begin_coded(std::string_view coding) {
+  coding_ = coding;
+  if (rules_.content_encoding != ContentEncoding::decode) return;
+  length_.reset();  // that of the coded bytes
+  // What is decoded stands in the decoder's memory: it is copied, or written, before the next
+  // piece.
+  decoder_.emplace(*http::parse_content_codings(coding), [this](std::string_view decoded) {
+    take_body(decoded);
+    copy_whole();
+    return verdict_ == Verdict::storing;
+  });
+}
+
+bool FetchConnection::decode(std::string_view piece) {
+  const http::DecodeFault fault = decoder_->feed(piece);
+  if (fault == http::DecodeFault::none) return true;
+  if (verdict_ == Verdict::storing) decode_failed(fault);
+  return body_bytes_ <= kMaxDiscard;
+}
+
+void FetchConnection::decode_failed(http::DecodeFault fault) {
+  FileFailure failure{
+      FailureClass::bad_coding, 200, 0,
+      fmt::format("the body, in Content-Encoding '{}', {}", printable(coding_), text_of(fault))};
+  const bool by_design = fault == http::DecodeFault::growth || fault == http::DecodeFault::window;
+  if (by_design) {
+    failure.cause = FailureClass::too_large;
+    failure.text += "; --content-encoding keep stores what was sent";
+  }
+  begin_discarding(std::move(failure));
+  if (!by_design) retry_ = Retry::charged;
 }
 
 bool FetchConnection::on_body(std::string_view piece) {
   owner_.on_received(piece.size());
   drip_bytes_ += piece.size();
+  if (decoder_ && verdict_ == Verdict::storing) return decode(piece);
+  return take_body(piece);
+}
+
+bool FetchConnection::take_body(std::string_view piece) {
   body_bytes_ += piece.size();
   if (verdict_ == Verdict::discarding) return body_bytes_ <= kMaxDiscard;
-  if (body_bytes_ > max_file_size_) {
+  if (body_bytes_ > rules_.max_file_size) {
     FileFailure failure{FailureClass::too_large, 200, 0,
-                        fmt::format("over --max-file-size {}", max_file_size_)};
+                        fmt::format("over --max-file-size {}", rules_.max_file_size)};
     begin_discarding(std::move(failure));
     return body_bytes_ <= kMaxDiscard;
   }
@@ -131,7 +166,10 @@ bool FetchConnection::spill(std::string_view piece) {
   const Task& task = in_flight_.front();
   const std::string_view name = task.name();
   probation_.on_large();
-  store::StoreStatus status = sink_.open(task.batch->lot(), name, length_, writer_);
+  store::Lot& lot = task.batch->lot();
+  store::StoreStatus status = rules_.room != nullptr
+                                  ? rules_.room->open(sink_, lot, name, length_, writer_)
+                                  : sink_.open(lot, name, length_, writer_);
   hasher_.emplace(name);
   if (status.ok() && !partial_.empty()) status = append(partial_);
   if (status.ok() && !piece.empty()) status = append(piece);
@@ -160,6 +198,9 @@ bool FetchConnection::store_failed(const store::StoreStatus& status) {
   FileFailure failure{status.cause(), 200, 0, status.text()};
   begin_discarding(std::move(failure));
   switch (status.kind()) {
+    case store::StoreStatus::Kind::later:
+      retry_ = Retry::charged;
+      break;
     case store::StoreStatus::Kind::busy:
       retry_ = Retry::uncharged;
       break;
@@ -186,6 +227,11 @@ void FetchConnection::on_response() {
 }
 
 void FetchConnection::finish_stored() {
+  const http::DecodeFault fault = decoder_ ? decoder_->finish() : http::DecodeFault::none;
+  if (fault != http::DecodeFault::none) {
+    decode_failed(fault);
+    return finish_discarded();
+  }
   const std::string_view name = in_flight_.front().name();
   if (writer_) {
     const store::StoreStatus status = writer_->close();
@@ -199,8 +245,10 @@ void FetchConnection::finish_stored() {
 void FetchConnection::settle_stored(const store::Hash128& content) {
   const Task task = in_flight_.pop();
   const uint64_t bytes = body_bytes_;
+  if (rules_.room != nullptr) rules_.room->on_stored();
+  if (!coding_.empty() && !decoder_) task.batch->note_coding(task.index, coding_);
   reset_response();
-  put_on_probation({task, bytes, content, nullptr});
+  put_on_probation({task, bytes, content, nullptr, false});
 }
 
 void FetchConnection::put_on_probation(Answer answer) {
@@ -222,11 +270,14 @@ void FetchConnection::finish_discarded() {
   switch (retry) {
     case Retry::uncharged:
       return owner_.put_off(task, failure.text);
+    case Retry::elsewhere:
+      return put_on_probation({task, 0, {}, nullptr, true});
     case Retry::charged:
       return owner_.failed_attempt(task, std::move(failure), at_least);
     case Retry::never:
       failure.attempts = static_cast<uint16_t>(task.attempts + 1);
-      return put_on_probation({task, 0, {}, std::make_unique<FileFailure>(std::move(failure))});
+      return put_on_probation(
+          {task, 0, {}, std::make_unique<FileFailure>(std::move(failure)), false});
   }
 }
 
@@ -316,19 +367,26 @@ void FetchConnection::reset_response() {
   partial_.clear();
   writer_.reset();
   hasher_.reset();
+  coding_.clear();
+  decoder_.reset();
 }
 
 void FetchConnection::on_read_end() {
-  if (whole_.size() > kSmallBody) {
-    spill(std::exchange(whole_, {}));
-  } else if (!whole_.empty()) {
-    partial_ = std::exchange(whole_, {});
-  }
+  copy_whole();
   if (!connection_.is_ending()) return owner_.fill_again(*this);
   // What is left unanswered goes elsewhere at once; what was answered waits for the end.
   tell_announced();
   give_back_rest();
   rest();
+}
+
+// The bytes that the body lies in are about to go.
+void FetchConnection::copy_whole() {
+  if (whole_.size() > kSmallBody) {
+    spill(std::exchange(whole_, {}));
+  } else if (!whole_.empty()) {
+    partial_ = std::exchange(whole_, {});
+  }
 }
 
 void FetchConnection::tell_announced() {

@@ -23,17 +23,21 @@
 #include <string>
 
 #include "base/ring.h"
+#include "http/content_coding.h"
 #include "net/http_connection.h"
 #include "net/timer.h"
 #include "store/content_hash.h"
 #include "store/sink.h"
 #include "worker/batch.h"
+#include "worker/body_rules.h"
 #include "worker/probation.h"
 
 namespace gigafetch::worker {
 
 class FetchConnection final : private net::HttpConnection::Handler {
  public:
+  static constexpr int kFollowed = 0;
+
   // What the connections ask of, and tell, the fetcher that owns them. None of these may destroy
   // the connection.
   class Owner {
@@ -49,7 +53,8 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void on_disconnected(FetchConnection& connection) = 0;
     // Bytes of a body have come.
     virtual void on_received(size_t bytes) = 0;
-    // One whole response has come in order, after the origin had let us wait for `waited`.
+    // One whole response has come in order, after the origin had let us wait for `waited`. `status`
+    // is kFollowed when it led on to another, which is what counts.
     virtual void on_response(int status, Millis waited) = 0;
     // All of so many requests that were in flight at once have been answered in order.
     virtual void on_pipeline_answered(uint32_t requests) = 0;
@@ -84,6 +89,9 @@ class FetchConnection final : private net::HttpConnection::Handler {
     virtual void gave_up_waiting(Task task) = 0;
     // Never begun: to be sent again, elsewhere.
     virtual void give_back(const Task& task) = 0;
+    // The oldest answer leads to `location`: whether `task` will be asked for there, when it is
+    // given back.
+    virtual bool follow(Task& task, std::string_view location) = 0;
     // Not the file's fault, but no time for it either: to be sent again after a wait.
     virtual void put_off(const Task& task, std::string_view why) = 0;
     // Nothing can be stored any more.
@@ -92,7 +100,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
 
   // `loop`, `owner` and `sink` must outlive the connection.
   FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink, size_t max_in_flight,
-                  uint64_t max_file_size);
+                  const BodyRules& rules);
 
   // Closed to connecting to the owner's address `address_index`. When not even a try can be made,
   // stays closed and returns the error (negative, see uv_strerror).
@@ -172,8 +180,13 @@ class FetchConnection final : private net::HttpConnection::Handler {
   // What the response being read comes to.
   enum class Verdict : uint8_t { waiting, storing, discarding };
   // Whether a file whose response is discarded is asked for again.
-  enum class Retry : uint8_t { never, charged, uncharged };
+  enum class Retry : uint8_t { never, charged, uncharged, elsewhere };
 
+  void begin_coded(std::string_view coding);
+  bool decode(std::string_view piece);
+  void decode_failed(http::DecodeFault fault);
+  bool take_body(std::string_view piece);
+  void copy_whole();
   void begin_discarding(FileFailure failure);
   bool store_failed(const store::StoreStatus& status);
   bool spill(std::string_view piece);
@@ -199,7 +212,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
   Owner& owner_;
   store::Sink& sink_;
   net::HttpConnection connection_;
-  uint64_t max_file_size_;
+  const BodyRules rules_;
   net::SocketAddress address_;
   size_t address_index_ = 0;
 
@@ -230,7 +243,9 @@ class FetchConnection final : private net::HttpConnection::Handler {
   std::string_view whole_;
   std::string partial_;
   std::unique_ptr<store::BodyWriter> writer_;
-  std::optional<store::ContentHasher> hasher_;  // of what went to the writer
+  std::string coding_;                           // Content-Encoding of the body, if it has one
+  std::optional<http::ContentDecoder> decoder_;  // when that is undone
+  std::optional<store::ContentHasher> hasher_;   // of what went to the writer
   // When discarding: what to report, and what comes after.
   FileFailure failure_;
   Retry retry_ = Retry::never;

@@ -73,6 +73,7 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
       client_(client),
       worker_index_(worker_index),
       request_writer_(settings.origin, settings.headers),
+      redirects_(settings.origin),
       random_(static_cast<uint64_t>(::getpid()) * kGoldenGamma),
       retry_backoff_(kFirstRetry, kLongestRetry),
       absence_(random_),
@@ -91,8 +92,8 @@ Fetcher::Fetcher(net::Loop& loop, const Settings& settings, const listing::Diale
   connections_.reserve(settings.connections);
   FetchConnection::Owner& owner = *this;
   for (uint32_t i = 0; i < settings.connections; ++i) {
-    connections_.push_back(std::make_unique<FetchConnection>(loop, owner, sink, settings.pipeline,
-                                                             settings.max_file_size));
+    connections_.push_back(
+        std::make_unique<FetchConnection>(loop, owner, sink, settings.pipeline, settings.body));
   }
 }
 
@@ -262,7 +263,11 @@ bool Fetcher::send_task(FetchConnection& connection, const Task& task) {
     return false;
   }
   request_writer_.append_get_with(connection.request_buffer(), [&](std::string& out) {
-    dialect_.append_file_target(out, task.name());
+    if (task.is_redirected()) {
+      out += redirects_.target(task);
+    } else {
+      dialect_.append_file_target(out, task.name());
+    }
   });
   connection.add(task);
   ++in_flight_;
@@ -325,6 +330,7 @@ void Fetcher::on_response(int status, Millis waited) {
   const auto millis = static_cast<double>(waited.count());
   answer_millis_ += (millis - answer_millis_) * kAnswerGain;
   slow_millis_ = std::max(millis, slow_millis_ * kSlowDecay);
+  if (status == FetchConnection::kFollowed) return;
   if (status == 200 || status != counters_.failing_status) counters_.failing = 0;
   if (status == 200) return;
   ++counters_.failing;
@@ -340,14 +346,19 @@ void Fetcher::on_announced_close(uint64_t responses, uint32_t cut) {
 void Fetcher::answered(const Answer& answer) {
   --in_flight_;
   ++on_probation_;
-  if (state_ != State::stopped) client_.on_answered(answer.task, answer.failure == nullptr);
+  if (state_ != State::stopped) client_.on_answered(answer.task, answer.has_file());
 }
 
 void Fetcher::proven(Answer answer) {
   --on_probation_;
   if (state_ == State::stopped) return;
   if (answer.failure != nullptr) return fail(answer.task, std::move(*answer.failure));
+  if (answer.elsewhere) {
+    client_.on_taken_back({&answer, 1});
+    return queue_.put_back(answer.task);
+  }
   --open_tasks_;
+  redirects_.forget(answer.task);
   if (answer.task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
   client_.on_stored(answer.task, answer.bytes, answer.content);
 }
@@ -363,6 +374,8 @@ void Fetcher::taken_back(std::vector<Answer> answers, Doubt doubt) {
   for (Answer& answer : answers) {
     answer.task.alone = doubt == Doubt::suspected;
     answer.task.replayed = false;
+    redirects_.forget(answer.task);
+    answer.task.redirect = 0;
     queue_.put_back(answer.task);
   }
 }
@@ -400,7 +413,20 @@ void Fetcher::fail(const Task& task, FileFailure failure) {
   if (state_ == State::stopped) return;
   if (is_of_origin(failure.cause)) sink_.discard(task.name());
   --open_tasks_;
+  redirects_.forget(task);
   client_.on_failed(task, std::move(failure));
+}
+
+bool Fetcher::follow(Task& task, std::string_view location) {
+  if (state_ == State::stopped) return false;
+  std::string target;
+  if (task.is_redirected()) {
+    target = redirects_.target(task);
+  } else {
+    dialect_.append_file_target(target, task.name());
+  }
+  task.replayed = false;
+  return redirects_.follow(task, target, location);
 }
 
 uint32_t Fetcher::tries_allowed() const {
@@ -411,6 +437,8 @@ uint32_t Fetcher::tries_allowed() const {
 void Fetcher::failed_attempt(Task task, FileFailure failure, Millis at_least) {
   --in_flight_;
   if (state_ == State::stopped) return;
+  redirects_.forget(task);
+  task.redirect = 0;
   ++task.attempts;
   task.replayed = false;
   failure.attempts = task.attempts;
@@ -463,6 +491,7 @@ void Fetcher::gave_up_waiting(Task task) {
   ++counters_.retries;
   if (!std::exchange(task.moved, true)) return queue_.put_back(task);
   --open_tasks_;
+  redirects_.forget(task);
   client_.on_released(task);
 }
 

@@ -20,6 +20,7 @@
 #include "worker/absence.h"
 #include "worker/fetch_connection.h"
 #include "worker/pipelining.h"
+#include "worker/redirects.h"
 #include "worker/settings.h"
 #include "worker/task_queue.h"
 
@@ -100,6 +101,7 @@ class Fetcher final : private FetchConnection::Owner {
   void unanswered(Task task, FileFailure failure) override;
   void gave_up_waiting(Task task) override;
   void give_back(const Task& task) override;
+  bool follow(Task& task, std::string_view location) override;
   void put_off(const Task& task, std::string_view why) override;
   void store_broken(std::string_view text) override;
 
@@ -135,6 +137,7 @@ class Fetcher final : private FetchConnection::Owner {
   Client& client_;
   size_t worker_index_;
   http::RequestWriter request_writer_;
+  Redirects redirects_;
   Random random_;
   Backoff retry_backoff_;
   Absence absence_;

@@ -88,7 +88,7 @@ void Outbox::on_taken_back(std::span<const Answer> answers) {
   std::vector<store::TakenBack> files;
   std::vector<store::Receipt> undone;
   for (const Answer& answer : answers) {
-    if (!sink_.gathers() || answer.failure != nullptr) continue;
+    if (!sink_.gathers() || !answer.has_file()) continue;
     Batch& batch = *answer.task.batch;
     const store::Receipt receipt = batch.receipt_of(answer.task.index);
     files.push_back({&batch.lot(), receipt, answer.task.name()});

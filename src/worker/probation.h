@@ -26,12 +26,16 @@
 
 namespace gigafetch::worker {
 
-// What an answer came to: a file that the sink has taken, or a failure for good.
+// What an answer came to: a file that the sink has taken, a failure for good, or a redirect that is
+// followed.
 struct Answer {
   Task task;
   uint64_t bytes = 0;
   store::Hash128 content;                // store::content_hash of name and body
-  std::unique_ptr<FileFailure> failure;  // null when stored
+  std::unique_ptr<FileFailure> failure;  // null when it did not fail
+  bool elsewhere = false;                // it led on: the task knows where to
+
+  bool has_file() const { return failure == nullptr && !elsewhere; }
 };
 
 // When a connection makes a quiet point.

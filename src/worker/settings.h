@@ -10,6 +10,7 @@
 #include "http/url.h"
 #include "store/layout.h"
 #include "store/name_rules.h"
+#include "worker/body_rules.h"
 
 namespace gigafetch::store {
 class MemberTable;
@@ -36,8 +37,9 @@ struct Settings {
   // Where the members of the shards are that are to be checked or compared; null: by the indexes.
   const store::MemberTable* members = nullptr;  // borrowed
   uint64_t shard_size = uint64_t{1} << 30;
-  int zstd_level = 0;       // of the shards; 0: not compressed
-  bool sync_files = false;  // --durability file
+  int zstd_level = 0;         // of the shards; 0: not compressed
+  bool sync_files = false;    // --durability file
+  bool sync_codings = false;  // what is recorded of codings must outlive a power loss
 
   uint32_t connections = 64;
   uint32_t pipeline = 1;       // requests in flight per connection, at most
@@ -45,7 +47,8 @@ struct Settings {
   uint32_t retries = 5;        // tries after the first, per file
   Millis connect_timeout{10'000};
   Millis stall_timeout{30'000};
-  uint64_t max_file_size = UINT64_MAX;
+  BodyRules body;
+  uint64_t min_free = 0;  // bytes of the output's file system that no large file takes
 };
 
 }  // namespace gigafetch::worker

@@ -14,11 +14,13 @@
 #include "listing/dialect.h"
 #include "net/stream.h"
 #include "net/timer.h"
+#include "store/coding_log.h"
 #include "store/compare_sink.h"
 #include "store/file_sink.h"
 #include "store/ledger.h"
 #include "store/member_table.h"
 #include "store/packed_files.h"
+#include "store/room.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -91,6 +93,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
         dialect_(std::move(dialect)),
         sink_(std::move(sink)),
         stored_(std::move(stored)),
+        codings_(place.state_fd, place.output_fd, settings.sync_codings),
         link_(loop_, *this),
         outbox_(*sink_, *this),
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
@@ -235,7 +238,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
 
   void on_answered(const Task& task, bool stored) override { outbox_.on_answered(task, stored); }
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    outbox_.on_stored(task, bytes, content);
+    if (record_codings(*task.batch)) outbox_.on_stored(task, bytes, content);
   }
   void on_taken_back(std::span<const Answer> answers) override { outbox_.on_taken_back(answers); }
 
@@ -265,6 +268,17 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
   }
 
   void on_fetcher_drained() override { outbox_.report_all(); }
+
+  // In which codings the batch's files are, before they are told of. False when that cannot be
+  // recorded, which breaks the run.
+  bool record_codings(Batch& batch) {
+    if (settings_.mode != Mode::store) return true;
+    for (const Batch::Coded& coded : batch.take_codings())
+      codings_.add(batch.name(coded.index), coded.coding);
+    const Result<void> recorded = codings_.flush();
+    if (!recorded) outbox_.end_broken(recorded.failure().text);
+    return recorded.ok();
+  }
 
   // Before what was stored meanwhile is told: a worker that dies then leaves it to the next one.
   void tell_pipelining() {
@@ -300,6 +314,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
   std::unique_ptr<listing::Dialect> dialect_;
   std::unique_ptr<store::Sink> sink_;
   std::unique_ptr<store::StoredBodies> stored_;
+  store::CodingLog codings_;
   net::Stream link_;
   wire::FrameReader reader_;
   std::string out_;
@@ -334,7 +349,11 @@ int run_worker(const Settings& settings, const Place& place) {
   }
   store::StoredBodies* const watched = stored.get();
   std::unique_ptr<store::Sink> sink = make_sink(settings, place, stored);
-  Worker worker(settings, place, std::move(dialect).value(), std::move(sink), std::move(stored));
+  store::Room room(store::Room::free_at(place.output_fd), settings.min_free,
+                   settings.zstd_level > 0);
+  Settings own = settings;
+  if (settings.mode == Mode::store) own.body.room = &room;
+  Worker worker(own, place, std::move(dialect).value(), std::move(sink), std::move(stored));
   if (watched != nullptr) worker.watch(*watched);
   return worker.run();
 }

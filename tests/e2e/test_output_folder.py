@@ -332,7 +332,7 @@ def test_a_full_file_system_stops_the_run_which_goes_on_when_there_is_room(what,
 
 def test_a_full_file_system_is_told_with_what_to_do_about_it(tmp_path):
     with RawServer({"large": b"x" * 2_000_000}) as server, SmallFileSystem(tmp_path / "small", "size=1m") as small:
-        full = fetch(server.url, small.at / "out", "--workers", 1, code=1, prefix=small.prefix)
+        full = fetch(server.url, small.at / "out", "--workers", 1, "--min-free", 0, code=1, prefix=small.prefix)
         full.says("No space left on device", "large", "free", "same command again")
         assert small.sh(f"find {small.at}/out -name large") == b""
 

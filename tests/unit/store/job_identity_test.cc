@@ -24,7 +24,9 @@ TEST_CASE("an identity comes back as it was encoded") {
   std::swap(excluding.include, excluding.exclude);
   JobIdentity folding = kJob;
   folding.names = "case refused=:?*";
-  for (const JobIdentity& job : {kJob, JobIdentity{}, odd, excluding, folding})
+  JobIdentity decoding = folding;
+  decoding.content_encoding = "decode";
+  for (const JobIdentity& job : {kJob, JobIdentity{}, odd, excluding, folding, decoding})
     CHECK(decode_identity(encode_identity(job)) == job);
 }
 
@@ -32,9 +34,16 @@ TEST_CASE("an identity's bytes are those that are documented") {
   CHECK(encode_identity(JobIdentity{"u", "a", "s", "l", {"i"}, {"e"}, "/o"}) ==
         "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\2\0\0\0/o\1\0\0\0"
         "1\1\0\0\0i\1\0\0\0e"s);
-  CHECK(encode_identity(JobIdentity{"", "", "", "", {}, {}, "", "apart"}) == std::string(20, '\0') +
-                                                                                 "\15\0\0\0"
-                                                                                 "0;names=apart"s);
+  JobIdentity apart;
+  apart.names = "apart";
+  CHECK(encode_identity(apart) == std::string(20, '\0') +
+                                      "\15\0\0\0"
+                                      "0;names=apart"s);
+  JobIdentity keeping{"u", "a", "s", "l", {}, {}};
+  keeping.content_encoding = "keep";
+  CHECK(encode_identity(keeping) ==
+        "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\0\0\0\0\x17\0\0\0"
+        "0;content-encoding=keep"s);
 }
 
 TEST_CASE("bytes that are no identity are refused, none that are cut off are read beyond") {
@@ -61,6 +70,8 @@ TEST_CASE("the difference between two jobs names the field, its old and its new 
   CHECK(changed([](JobIdentity& job) { job.url = "http://other"; }) ==
         "the URL was 'http://example.org/api', now it is 'http://other'");
   CHECK(changed([](JobIdentity& job) { job.api = "s3"; }) == "--api was 'marker', now it is 's3'");
+  CHECK(changed([](JobIdentity& job) { job.content_encoding = "keep"; }) ==
+        "--content-encoding was 'refuse', now it is 'keep'");
   CHECK(changed([](JobIdentity& job) { job.sink = "tar"; }) ==
         "--sink was 'files', now it is 'tar'");
   CHECK(changed([](JobIdentity& job) { job.layout = "flat"; }) ==

@@ -1,11 +1,17 @@
 #include "store/tar_format.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
+#include <array>
+#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
+#include "base/temp_folder.h"
 
 namespace gigafetch::store {
 namespace {
@@ -265,6 +271,53 @@ TEST_CASE("an extended header is not waited for when it is longer than any") {
   // Nor does one come behind another.
   const std::string header = extended_header_of("p", 5);
   CHECK(parsed(header.substr(0, 2 * kTarBlock) + header) == TarParse::broken);
+}
+
+namespace {
+
+// What a command prints; "(failed)" when it fails.
+std::string output_of(const std::string& command) {
+  std::string out;
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::array<char, 4096> bytes;
+  while (const size_t got = std::fread(bytes.data(), 1, bytes.size(), pipe))
+    out.append(bytes.data(), got);
+  return ::pclose(pipe) == 0 ? out : "(failed)";
+}
+
+}  // namespace
+
+// The bodies are holes, which cost nothing to write, and which both programs skip.
+TEST_CASE("members of any size are read by GNU tar and bsdtar, and so is what stands behind them") {
+  const TempFolder folder;
+  const std::string archive = folder / "large.tar";
+  const UniqueFd fd(::open(archive.c_str(), O_WRONLY | O_CREAT, 0600));
+  REQUIRE(fd);
+  uint64_t end = 0;
+  const auto write = [&](std::string_view bytes) {
+    REQUIRE(::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(end)) ==
+            static_cast<ssize_t>(bytes.size()));
+    end += bytes.size();
+  };
+  const auto add_hole = [&](const std::string& header, uint64_t size) {
+    write(header);
+    end += size + tar_padding(size);
+  };
+  std::string expected;
+  for (const uint64_t size : {kEightGiB - 1, kEightGiB, kEightGiB + 1, 9 * kEightGiB + 17}) {
+    add_hole(header_of(fmt::format("plain-{}", size), size), size);
+    add_hole(extended_header_of(fmt::format("extended-{}", size), size), size);
+    expected += fmt::format("{0} plain-{0}\n{0} extended-{0}\n", size);
+  }
+  write(header_of("last", 5) + "hello" + std::string(tar_padding(5), '\0'));
+  write(std::string(kTarEndBytes, '\0'));
+  expected += "5 last\n";
+  const std::string quoted = "'" + archive + "'";
+  CHECK(output_of("tar -tvf " + quoted + " | awk '{print $3, $6}'") == expected);
+  CHECK(output_of("bsdtar -tvf " + quoted + " | awk '{print $5, $9}'") == expected);
+  CHECK(output_of("tar -xOf " + quoted + " last") == "hello");
+  CHECK(output_of("bsdtar -xOf " + quoted + " last") == "hello");
 }
 
 }  // namespace gigafetch::store

@@ -13,6 +13,7 @@
 using namespace gigafetch;
 using namespace gigafetch::worker;
 using namespace gigafetch::testing;
+using namespace std::string_literals;
 
 namespace {
 
@@ -26,9 +27,8 @@ constexpr size_t kSmall = 64 * 1024;
 // write into one log, so that their order can be seen. Of each file stored, it checks that what it
 // is told of the content is about what the sink got.
 struct Scene final : FetchConnection::Owner {
-  explicit Scene(ScriptedServer::OnRequest on_request, uint64_t max_file_size = UINT64_MAX)
-      : server(loop, std::move(on_request)),
-        connection(loop, *this, sink, kMaxInFlight, max_file_size) {
+  explicit Scene(ScriptedServer::OnRequest on_request, const BodyRules& rules = {})
+      : server(loop, std::move(on_request)), connection(loop, *this, sink, kMaxInFlight, rules) {
     sink.log = &log;
     server.start();
   }
@@ -77,6 +77,10 @@ struct Scene final : FetchConnection::Owner {
     CHECK(ended.in_flight() == 0);
     log.push_back("disconnected");
     ++disconnected;
+  }
+  bool follow(Task& task, std::string_view location) override {
+    followed.push_back(std::string(task.name()) + " " + std::string(location));
+    return follows;
   }
   void on_received(size_t bytes) override { received += bytes; }
   void on_response(int status, Millis with) override {
@@ -177,6 +181,8 @@ struct Scene final : FetchConnection::Owner {
   uint32_t announced_cut = 0;
   std::vector<uint64_t> silent_closes;
   bool closes_usually = false;
+  bool follows = false;
+  std::vector<std::string> followed;  // name and where it leads
   FetchConnection connection;
 };
 
@@ -308,23 +314,36 @@ TEST_CASE("what is told of a content is its content hash, however the body comes
   }
 }
 
-TEST_CASE("a body that the end of the connection delimits is stored, and the rest given back") {
-  Scene scene([](Peer& peer, const std::string&) {
-    peer.send("HTTP/1.0 200 OK\r\n\r\nall of it");
-    peer.end();
-  });
-  scene.fetch({"a", "b"});
-  REQUIRE(scene.until_disconnected());
-  CHECK(scene.log == Log{"connected", "put a", "stored a 9", "announced 1", "again b", "unproven a",
-                         "disconnected"});
+TEST_CASE("a body that the end of the connection delimits is stored where that is allowed") {
+  for (const bool allowed : {false, true}) {
+    CAPTURE(allowed);
+    Scene scene(
+        [](Peer& peer, const std::string&) {
+          peer.send("HTTP/1.0 200 OK\r\n\r\nall of it");
+          peer.end();
+        },
+        BodyRules{.allow_unframed = allowed});
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_disconnected());
+    if (allowed) {
+      CHECK(scene.log ==
+            Log{"connected", "put a", "stored a 9", "announced 1", "again b", "unproven a", "disconnected"});
+    } else {
+      CHECK(scene.log == Log{"connected", "failed a bad-framing", "again b", "disconnected"});
+      CHECK(scene.failure.text.find("--allow-unframed") != std::string::npos);
+      CHECK(scene.failure.attempts == 1);
+    }
+  }
 }
 
 TEST_CASE("a reset does not complete a body that the end of the connection delimits") {
-  Scene scene([](Peer& peer, const std::string&) {
-    // Bytes and reset are there before the client reads.
-    peer.send("HTTP/1.0 200 OK\r\n\r\nhalf of");
-    peer.reset();
-  });
+  Scene scene(
+      [](Peer& peer, const std::string&) {
+        // Bytes and reset are there before the client reads.
+        peer.send("HTTP/1.0 200 OK\r\n\r\nhalf of");
+        peer.reset();
+      },
+      BodyRules{.allow_unframed = true});
   SUBCASE("with nothing more to send") {
     scene.fetch({"a"});
   }
@@ -416,7 +435,7 @@ TEST_CASE("a date in Retry-After counts from the present") {
   CHECK(scene.at_least >= Millis((200 - passed) * 1000));
 }
 
-TEST_CASE("a redirect is not followed, and its target is shown escaped") {
+TEST_CASE("a redirect that is not followed fails the file, and its target is shown escaped") {
   for (const int status : {300, 301, 302, 303, 307, 308}) {
     Scene scene([&](Peer& peer, const std::string& target) {
       if (target == "/b") return peer.send(ok("b"));
@@ -432,6 +451,33 @@ TEST_CASE("a redirect is not followed, and its target is shown escaped") {
   }
 }
 
+TEST_CASE("a redirect that is followed costs its name nothing, and counts as no failing answer") {
+  for (const int status : {301, 302, 303, 307, 308}) {
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/b") return peer.send(ok("b"));
+      peer.send(response(std::to_string(status) + " Elsewhere", "Location: other\r\n", "moved"));
+    });
+    scene.follows = true;
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.followed == Log{"a other"});
+    CHECK(scene.log == Log{"connected", "again a", "put b", "stored b 1"});
+    CHECK(scene.statuses == std::vector<int>{FetchConnection::kFollowed, 200});
+  }
+}
+
+TEST_CASE("nobody is asked whether to follow what is no redirect, or none for a GET") {
+  for (const int status : {300, 304, 305, 306, 404}) {
+    Scene scene([&](Peer& peer, const std::string&) {
+      peer.send(response(std::to_string(status) + " Elsewhere", "Location: other\r\n", ""));
+    });
+    scene.follows = true;
+    scene.fetch({"a"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.followed.empty());
+  }
+}
+
 TEST_CASE("a coding that was not asked for fails the file; identity is none") {
   Scene scene([](Peer& peer, const std::string& target) {
     const std::string coding = target == "/a" ? "gzip" : "identity";
@@ -441,6 +487,84 @@ TEST_CASE("a coding that was not asked for fails the file; identity is none") {
   REQUIRE(scene.until_decided());
   CHECK(scene.log == Log{"connected", "failed a content-encoding", "put b", "stored b 5"});
   CHECK(scene.sink.files.count("a") == 0);
+}
+
+// "content", as gzip packs it.
+const std::string kGzipped =
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\xce\xcf\x2b\x49\xcd\x2b\x01\x00\xa9\x30\xc5\xfe"
+    "\x07"
+    "\x00\x00\x00"s;
+
+std::string coded(std::string_view coding, std::string_view body) {
+  return response("200 OK", "Content-Encoding: " + std::string(coding) + "\r\n", body);
+}
+
+TEST_CASE("a body in a coding is kept as sent, with a note of the coding") {
+  Scene scene(
+      [](Peer& peer, const std::string& target) {
+        peer.send(target == "/b" ? ok("b") : coded(target == "/a" ? "gzip" : "odd, br", "bytes"));
+      },
+      BodyRules{.content_encoding = ContentEncoding::keep});
+  scene.fetch({"a", "b", "c"});
+  REQUIRE(scene.until_decided());
+  CHECK(scene.sink.files ==
+        std::map<std::string, std::string>{{"a", "bytes"}, {"b", "b"}, {"c", "bytes"}});
+  const std::vector<Batch::Coded> noted = scene.batch->take_codings();
+  REQUIRE(noted.size() == 2);
+  CHECK(noted[0].index == 0);
+  CHECK(noted[0].coding == "gzip");
+  CHECK(noted[1].index == 2);
+  CHECK(noted[1].coding == "odd, br");
+  CHECK(scene.batch->take_codings().empty());
+}
+
+TEST_CASE("a body in a coding is stored as it was before it was coded") {
+  for (const bool bytewise : {false, true}) {
+    Scene scene(
+        [&](Peer& peer, const std::string& target) {
+          if (target == "/b") return peer.send(ok("b"));
+          const std::string answer = coded("gzip", kGzipped);
+          for (size_t at = 0; at < answer.size(); at += bytewise ? 1 : answer.size())
+            peer.send(answer.substr(at, bytewise ? 1 : answer.npos));
+        },
+        BodyRules{.content_encoding = ContentEncoding::decode});
+    scene.fetch({"a", "b", "c"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.logged("stored a 7"));
+    CHECK(scene.sink.files ==
+          std::map<std::string, std::string>{{"a", "content"}, {"b", "b"}, {"c", "content"}});
+    CHECK(scene.batch->take_codings().empty());
+  }
+}
+
+TEST_CASE("a coded body that is cut, damaged or goes on behind its end is charged, never stored") {
+  const std::string cut = kGzipped.substr(0, kGzipped.size() - 1);
+  std::string damaged = kGzipped;
+  damaged[20] ^= 1;
+  for (const std::string& body : {cut, damaged, kGzipped + "more and more", "no gzip"s, ""s}) {
+    CAPTURE(body);
+    Scene scene(
+        [&](Peer& peer, const std::string& target) {
+          peer.send(target == "/b" ? ok("b") : coded("gzip", body));
+        },
+        BodyRules{.content_encoding = ContentEncoding::decode});
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.logged("charged a bad-coding"));
+    CHECK(scene.logged("stored b 1"));
+    CHECK_FALSE(scene.logged("doubt"));
+    CHECK(scene.sink.files.count("a") == 0);
+  }
+}
+
+TEST_CASE("a decoded body is held to the size allowed, not a coded one") {
+  for (const uint64_t max : {6, 7}) {
+    Scene scene([](Peer& peer, const std::string&) { peer.send(coded("gzip", kGzipped)); },
+                BodyRules{.max_file_size = max, .content_encoding = ContentEncoding::decode});
+    scene.fetch({"a"});
+    REQUIRE(scene.until_decided());
+    CHECK(scene.logged(max == 7 ? "stored a 7" : "failed a too-large"));
+  }
 }
 
 TEST_CASE("a body over the size allowed fails the file, and nothing of it is kept") {
@@ -462,7 +586,7 @@ TEST_CASE("a body over the size allowed fails the file, and nothing of it is kep
                                     chunk(body) + chunk("")
                               : ok(body));
         },
-        kMax);
+        BodyRules{.max_file_size = kMax});
     scene.fetch({"a", "b"});
     REQUIRE(scene.until_decided());
     CHECK(scene.logged("failed a too-large"));
@@ -483,7 +607,7 @@ TEST_CASE("a body of exactly the size allowed is stored") {
                                   chunk("12345") + chunk("")
                             : ok("12345"));
         },
-        5);
+        BodyRules{.max_file_size = 5});
     scene.fetch({"a"});
     REQUIRE(scene.until_decided());
     CHECK(scene.logged("stored a 5"));
