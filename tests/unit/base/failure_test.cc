@@ -13,8 +13,9 @@ TEST_CASE("the failure classes have the wire values and names that are promised"
       {1, "bad-name"},     {2, "name-too-long"},     {16, "http-status"},
       {17, "redirect"},    {18, "content-encoding"}, {19, "too-large"},
       {20, "bad-framing"}, {21, "truncated"},        {22, "reset"},
-      {23, "stalled"},     {32, "name-conflict"},    {33, "unsafe-path"},
-      {34, "store-error"}, {48, "missing"},          {49, "different"},
+      {23, "stalled"},     {26, "bad-coding"},       {32, "name-conflict"},
+      {33, "unsafe-path"}, {34, "store-error"},      {48, "missing"},
+      {49, "different"},
   };
   std::map<int, std::string> found;
   for (int value = 0; value < 256; ++value) {
@@ -46,8 +47,8 @@ TEST_CASE("a failure is passing when the same request may do better, and a decis
     const auto cause = failure_class_of(static_cast<uint8_t>(value));
     if (cause && is_passing(FileFailure{*cause, 404, 1, ""})) passing.emplace(name_of(*cause));
   }
-  CHECK(passing ==
-        std::set<std::string>{"bad-framing", "truncated", "reset", "stalled", "store-error"});
+  CHECK(passing == std::set<std::string>{"bad-framing", "truncated", "reset", "stalled",
+                                         "bad-coding", "store-error"});
 }
 
 TEST_CASE("an answer's status says whether it is passing, in failures and before") {
