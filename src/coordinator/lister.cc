@@ -21,6 +21,8 @@ constexpr Millis kLongestRetry{5'000};
 constexpr size_t kMaxDiscard = 256 * 1024;
 constexpr uint32_t kMaxEmptyPages = 10'000;
 constexpr uint32_t kTriesPerLookup = 8;
+// Each page that has something open holds two of them, in memory and in the ledger.
+constexpr size_t kMaxMarkerBytes = 64 * 1024;
 
 }  // namespace
 
@@ -219,8 +221,15 @@ void Lister::refused() {
   fail(refusal_->code, std::move(refusal_->text));
 }
 
-// Takes the marker of the page behind this one. Fails when the listing repeats itself.
+// Takes the marker of the page behind this one. Fails when it is too long, or the listing repeats
+// itself.
 Result<void> Lister::advance(const Marker& next) {
+  if (next && next->size() > kMaxMarkerBytes) {
+    return error(ErrorCode::too_large,
+                 "its marker '{}' has {} bytes, and at most {} are taken; the service must be made "
+                 "to give shorter ones",
+                 printable(*next, 60), next->size(), kMaxMarkerBytes);
+  }
   visiting_ = !visits_.empty();
   if (visiting_) {
     visits_.pop_front();

@@ -113,7 +113,9 @@ void ListingWalk::take_page(store::PageFacts facts) {
   } else {
     log_too_long(facts);
     const uint64_t number = books_.add_page(facts, intake_.names());
-    if (facts.names > 0) plan_.add_page(number, intake_.take_names(), {{0, facts.names}});
+    if (facts.names > 0) {
+      plan_.add_page(number, intake_.take_names(), {{0, facts.names}}, marker_bytes(number));
+    }
   }
   if (state().frontier().ended || intake_.limit_reached()) listing_over_ = true;
 }
@@ -124,7 +126,8 @@ void ListingWalk::take_visit(uint64_t number, store::PageFacts facts) {
   const store::OpenPage& open = state().open().at(number);
   const store::PageFacts& was = open.facts;
   if (facts.names_hash == was.names_hash && facts.names == was.names) {
-    return plan_.add_page(number, intake_.take_names(), open.settled.gaps(facts.names));
+    return plan_.add_page(number, intake_.take_names(), open.settled.gaps(facts.names),
+                          marker_bytes(number));
   }
   const bool leads_elsewhere = facts.next != was.next || facts.marker != was.marker;
   const bool has_failures = open.failed + open.rejected + was.rejected > 0;
@@ -135,7 +138,15 @@ void ListingWalk::take_visit(uint64_t number, store::PageFacts facts) {
   }
   log_too_long(facts);
   const uint64_t new_number = books_.ledger()->replace_page(number, facts);
-  if (facts.names > 0) plan_.add_page(new_number, intake_.take_names(), {{0, facts.names}});
+  if (facts.names > 0) {
+    plan_.add_page(new_number, intake_.take_names(), {{0, facts.names}}, marker_bytes(new_number));
+  }
+}
+
+// What the books hold for an open page's markers.
+size_t ListingWalk::marker_bytes(uint64_t number) const {
+  const store::OpenPage& page = state().open().at(number);
+  return page.facts.marker.size() + (page.asked_by ? page.asked_by->size() : 0);
 }
 
 void ListingWalk::release_hold(bool visit) {

@@ -66,6 +66,7 @@ class ListingWalk final : private Lister::Client {
   Result<void> load_known();
   store::PageFacts page_facts(const std::optional<std::string>& next) const;
   void log_too_long(store::PageFacts& facts);
+  size_t marker_bytes(uint64_t number) const;
   void take_page(store::PageFacts facts);
   void take_visit(uint64_t number, store::PageFacts facts);
   void release_hold(bool visit);
