@@ -15,10 +15,20 @@ constexpr size_t kPageBytes = 1024;
 
 }  // namespace
 
+Plan::Plan(const Limits& limits)
+    : limits_(limits), look_ahead_names_(4ull * limits.batch_names * limits.workers) {}
+
 bool Plan::wants_page() const {
-  const uint64_t names = 4ull * limits_.batch_names * limits_.workers;
-  return queued_names_ < names && queued_bytes_ < limits_.look_ahead_bytes &&
+  return queued_names_ < look_ahead_names_ && queued_bytes_ < limits_.look_ahead_bytes &&
          held_bytes_ < limits_.held_bytes && held_marker_bytes_ < limits_.marker_bytes;
+}
+
+void Plan::look_further_ahead() {
+  constexpr uint64_t kMostNames = 4'000'000;
+  constexpr size_t kMostBytes = 64 << 20;
+  look_ahead_names_ = std::max(look_ahead_names_, std::min(2 * look_ahead_names_, kMostNames));
+  limits_.look_ahead_bytes =
+      std::max(limits_.look_ahead_bytes, std::min(2 * limits_.look_ahead_bytes, kMostBytes));
 }
 
 void Plan::add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open,

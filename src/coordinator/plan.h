@@ -43,10 +43,12 @@ class Plan {
     size_t marker_bytes = 16 << 20;
   };
 
-  explicit Plan(const Limits& limits) : limits_(limits) {}
+  explicit Plan(const Limits& limits);
 
   // Whether another page should be asked for. A page asked for is always taken, whatever its size.
   bool wants_page() const;
+  // From now on twice as much is looked ahead, within bounds: for an origin that does not wait.
+  void look_further_ahead();
   // Queues those names of a page that `open` gives, ascending. As long as something of it is open,
   // others hold `marker_bytes` for it.
   void add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open,
@@ -132,6 +134,7 @@ class Plan {
   void forget_closed(const std::vector<Span>& spans);
 
   Limits limits_;
+  uint64_t look_ahead_names_;
   bool listing_ended_ = false;
   uint64_t next_lease_ = 1;
   std::list<Page> pages_;

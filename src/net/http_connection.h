@@ -68,6 +68,10 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   // on_response, which return false or let on_read_end do it.
   void close();
 
+  // Stops and restarts the reading; bytes of the read under way still come.
+  void pause() { stream_.pause(); }
+  void resume() { stream_.resume(); }
+
   bool is_open() const { return open_; }
   bool is_closed() const { return stream_.is_closed(); }
   uint32_t outstanding() const { return outstanding_; }  // requests sent, not fully answered

@@ -879,6 +879,30 @@ TEST_CASE("a marker that the origin refuses begins the listing anew; what is sto
   check_complete(job, 5);
 }
 
+TEST_CASE(
+    "the page before the frontier is asked for again; when it is another the listing begins anew") {
+  const BegunJob begun;
+  {
+    CoordinatorProcess job(begun.state);
+    WorkerSocket worker = job.worker();
+    CHECK(job.serve_page(page_json({"c", "d"}, "n")) == "/list?next-marker=m");
+    CHECK(job.serve_page(page_json({"e"}, "o")) == "/list?next-marker=n");
+    CHECK(worker.store(3) == Names{"c", "d", "e"});
+    REQUIRE(job.until_stored(5));
+  }
+  CoordinatorProcess job(begun.state);
+  WorkerSocket worker = job.worker();
+  // The origin has forgotten its markers, and gives its first page to any.
+  CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list?next-marker=n");
+  CHECK(job.drop_request() == "/list?next-marker=o");
+  CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list");
+  CHECK(job.serve_page(page_json({"c", "d"}, "n2")) == "/list?next-marker=m2");
+  CHECK(job.serve_page(page_json({"e"}, "o2")) == "/list?next-marker=n2");
+  CHECK(job.serve_page(page_json({"f"})) == "/list?next-marker=o2");
+  CHECK(worker.store(1) == Names{"f"});
+  check_complete(job, 6);
+}
+
 TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   const BegunJob begun;
   {
@@ -893,6 +917,7 @@ TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   {
     // It dies again, at once after another beginning.
     CoordinatorProcess job(begun.state);
+    CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list");
     CHECK(job.refuse_page("410 Gone") == "/list?next-marker=m2");
     CHECK(job.serve_page(page_json({"a", "b"}, "m3")) == "/list");
     while (recorded(begun.state).frontier().marker != "m3")
@@ -900,6 +925,7 @@ TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   }
   CoordinatorProcess job(begun.state);
   WorkerSocket worker = job.worker();
+  CHECK(job.serve_page(page_json({"a", "b"}, "m3")) == "/list");
   CHECK(job.serve_page(page_json({"c", "d"}, "n3")) == "/list?next-marker=m3");
   CHECK(job.serve_page(page_json({"a", "b"})) == "/list?next-marker=n3");
   CHECK(worker.store(2) == Names{"c", "d"});
