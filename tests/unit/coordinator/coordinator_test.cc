@@ -879,30 +879,6 @@ TEST_CASE("a marker that the origin refuses begins the listing anew; what is sto
   check_complete(job, 5);
 }
 
-TEST_CASE(
-    "the page before the frontier is asked for again; when it is another the listing begins anew") {
-  const BegunJob begun;
-  {
-    CoordinatorProcess job(begun.state);
-    WorkerSocket worker = job.worker();
-    CHECK(job.serve_page(page_json({"c", "d"}, "n")) == "/list?next-marker=m");
-    CHECK(job.serve_page(page_json({"e"}, "o")) == "/list?next-marker=n");
-    CHECK(worker.store(3) == Names{"c", "d", "e"});
-    REQUIRE(job.until_stored(5));
-  }
-  CoordinatorProcess job(begun.state);
-  WorkerSocket worker = job.worker();
-  // The origin has forgotten its markers, and gives its first page to any.
-  CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list?next-marker=n");
-  CHECK(job.drop_request() == "/list?next-marker=o");
-  CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list");
-  CHECK(job.serve_page(page_json({"c", "d"}, "n2")) == "/list?next-marker=m2");
-  CHECK(job.serve_page(page_json({"e"}, "o2")) == "/list?next-marker=n2");
-  CHECK(job.serve_page(page_json({"f"})) == "/list?next-marker=o2");
-  CHECK(worker.store(1) == Names{"f"});
-  check_complete(job, 6);
-}
-
 TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   const BegunJob begun;
   {
