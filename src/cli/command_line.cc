@@ -153,6 +153,16 @@ void add_origin(CLI::App& app, OriginOptions& origin) {
                  "Give an answer up when no byte comes for this long")
       ->capture_default_str()
       ->group(group);
+  seconds_option(app, "--list-timeout", origin.list_timeout,
+                 "Give a page up that does not begin for this long")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-page-size", origin.max_page_size,
+                 "A larger page ends the listing; K, M, G for powers of 1024 (default: 1G)")
+      ->transform(byte_count())
+      ->check(any_count())
+      ->type_name("BYTES")
+      ->group(group);
 }
 
 void add_worker(CLI::App& app, WorkerOptions& worker) {

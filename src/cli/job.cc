@@ -83,6 +83,8 @@ Result<coordinator::ListingSettings> listing_settings(const OriginOptions& optio
   settings.retries = options.retries;
   settings.connect_timeout = milliseconds(options.connect_timeout);
   settings.stall_timeout = milliseconds(options.stall_timeout);
+  settings.list_timeout = milliseconds(options.list_timeout);
+  settings.max_page_size = options.max_page_size;
   return settings;
 }
 

@@ -21,8 +21,10 @@ struct OriginOptions {
   std::vector<std::string> headers;
   std::string bearer_file;
   uint32_t retries = 5;
-  double connect_timeout = 10;  // seconds
-  double stall_timeout = 30;    // seconds
+  double connect_timeout = 10;                 // seconds
+  double stall_timeout = 30;                   // seconds
+  double list_timeout = 120;                   // seconds
+  uint64_t max_page_size = uint64_t{1} << 30;  // bytes
 };
 
 // Options of the commands that use workers.

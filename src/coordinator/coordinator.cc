@@ -246,7 +246,11 @@ class Coordinator final : private ListingWalk::Client,
       if (queue_failures()) return dispatch();
       return complete();
     }
-    if (!draining_ || plan_.leases() > 0) return;
+    if (plan_.leases() > 0) return;
+    if (listing_failure_ && !draining_ && (walk_.holds() || !plan_.has_queued())) {
+      return give_up(*listing_failure_);
+    }
+    if (!draining_) return;
     if (Result<void> closed = close_shards(); !closed) return give_up(closed.failure().text);
     finish(ExitStatus::interrupted, "stopped on request");
   }
@@ -294,7 +298,14 @@ class Coordinator final : private ListingWalk::Client,
   }
   void on_origin_alive() override { watch_.alive(); }
   void on_origin_trouble(const std::string& text) override { watch_.trouble(text); }
-  void on_listing_failed(const Error& why) override { give_up(why.text); }
+  // What has been listed is fetched first.
+  void on_listing_failed(const Error& why) override {
+    if (!walk_.holds() && (plan_.has_queued() || plan_.leases() > 0)) {
+      log_error("{}; what has been listed is fetched before the run ends", why.text);
+    }
+    listing_failure_ = why.text;
+    check_finished();
+  }
 
   // --- the workers ---
 
@@ -413,6 +424,7 @@ class Coordinator final : private ListingWalk::Client,
   uint64_t log_end_at_start_ = 0;  // failures behind it are of this run: they had their tries
   bool settled_ = false;           // an outcome has been taken since the last dispatch
   bool told_of_pipeline_ = false;  // that it is more than the origin bears
+  std::optional<std::string> listing_failure_;  // why nothing more is listed
   bool draining_ = false;
   bool finishing_ = false;  // all is settled, the last commit is under way
   bool finished_ = false;

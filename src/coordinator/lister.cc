@@ -9,6 +9,7 @@
 #include "base/escape.h"
 #include "base/failure.h"
 #include "base/log.h"
+#include "http/redirect.h"
 #include "http/retry_after.h"
 #include "http/text.h"
 
@@ -17,10 +18,18 @@ namespace {
 
 constexpr Millis kFirstRetry{100};
 constexpr Millis kLongestRetry{5'000};
-// Of an error's page so much is read to keep the connection.
+// Of an error's page so much is read to keep the connection, and so much is shown.
 constexpr size_t kMaxDiscard = 256 * 1024;
-constexpr uint32_t kMaxEmptyPages = 10'000;
+constexpr size_t kShownBytes = 60;
 constexpr uint32_t kTriesPerLookup = 8;
+
+std::string_view path_of(std::string_view target) {
+  return target.substr(0, target.find('?'));
+}
+
+double seconds(Millis duration) {
+  return static_cast<double>(duration.count()) / 1000;
+}
 
 }  // namespace
 
@@ -37,10 +46,10 @@ Lister::Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialec
       connection_(loop, *this),
       retry_timer_(loop, [this] { ask(); }),
       rate_limit_(settings.rate, loop.now()),
-      sweep_(
-          loop,
-          net::StallSweep::period_for(std::min(settings.stall_timeout, settings.connect_timeout)),
-          [this](TimePoint since) { sweep(since); }) {}
+      sweep_(loop,
+             net::StallSweep::period_for(std::min(
+                 {settings.stall_timeout, settings.connect_timeout, settings.list_timeout})),
+             [this](TimePoint since) { sweep(since); }) {}
 
 void Lister::start(std::deque<Marker> visits, Marker frontier, bool ended) {
   stop();
@@ -49,7 +58,8 @@ void Lister::start(std::deque<Marker> visits, Marker frontier, bool ended) {
   marker_is_old_ = marker_.has_value();
   frontier_ended_ = ended;
   loop_detector_ = {};
-  tries_ = empty_pages_ = 0;
+  tries_ = empty_pages_ = redirects_ = 0;
+  redirected_.clear();
   if (!ended || !visits_.empty()) begin_asking();
 }
 
@@ -59,11 +69,19 @@ void Lister::begin_asking() {
 }
 
 void Lister::want_more() {
-  if (state_ == State::idle) begin_asking();
+  if (state_ == State::idle) return begin_asking();
+  if (!paused_) return;
+  paused_ = false;
+  resumed_ = monotonic_now();
+  if (connection_.is_open()) connection_.resume();
+  pump();
 }
 
 void Lister::stop() {
+  ++generation_;
   state_ = State::ended;
+  stream_.reset();
+  is_long_ = paused_ = false;
   connection_.close();
   resolver_.cancel();
   retry_timer_.stop();
@@ -72,11 +90,9 @@ void Lister::stop() {
 void Lister::ask() {
   if (state_ != State::asking || retry_timer_.active()) return;
   body_.clear();
-  page_whole_ = false;
-  refusal_.reset();
-  refuses_marker_ = false;
-  passing_failure_.clear();
-  discarded_ = 0;
+  answer_ = {};
+  stream_.reset();
+  is_long_ = paused_ = false;
   if (connection_.is_closed()) return connect();
   if (!connection_.is_open()) return;
   if (!rate_limit_.take(loop_.now())) return retry_timer_.start(rate_limit_.wait());
@@ -120,66 +136,96 @@ void Lister::on_open() {
 }
 
 void Lister::send_request() {
-  std::string target, request;
-  dialect_.append_list_target(target, marker());
-  request_writer_.append_get(request, target);
+  std::string request;
+  target_ = redirected_;
+  if (target_.empty()) {
+    dialect_.append_list_target(target_, marker());
+    if (moved_ && path_of(target_) == moved_->from) {
+      target_.replace(0, moved_->from.size(), moved_->to);
+    }
+  }
+  request_writer_.append_get(request, target_);
   connection_.send(request, 1);
   ++requests_;
 }
 
+// --- the answer ---
+
 bool Lister::on_head(const http::ResponseHead& head) {
   client_.on_origin_alive();
+  answer_.begun = true;
+  answer_.status = head.status;
   if (head.status != 200) {
-    std::string text = fmt::format("the origin answered {} to {}", head.status, page_name());
-    if (is_passing_status(head.status)) {
-      passing_failure_ = std::move(text);
-      retry_after_ =
-          http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
-      return true;
-    }
-    const bool is_old = !visits_.empty() || marker_is_old_;
-    refuses_marker_ = is_old && marker() && head.status >= 400 && head.status < 500 &&
-                      head.status != 401 && head.status != 403;
-    if (head.status >= 300 && head.status < 400) {
-      text += fmt::format(" (a redirect to '{}'); give the URL that it leads to",
-                          printable(head.location));
-    } else if (head.status == 401 || head.status == 403) {
-      text += "; it wants credentials, see --bearer-file";
-    } else {
-      text += "; is the URL the service's base, and is --api right?";
-    }
-    refusal_ = Error{ErrorCode::origin, std::move(text)};
-    return false;
+    judge(head);
+    return true;
   }
   if (!head.content_encoding.empty() &&
       !http::equals_ignoring_case(head.content_encoding, "identity")) {
-    refusal_ = error(ErrorCode::origin, "the origin sent {} with Content-Encoding '{}', unasked",
-                     page_name(), printable(head.content_encoding));
+    answer_.kind = Kind::refused;
+    answer_.text = fmt::format("the origin sent {} with Content-Encoding '{}', unasked",
+                               page_name(), printable(head.content_encoding));
     return false;
   }
-  if (head.has_length && head.length <= listing::kMaxPageBytes) {
-    body_.reserve(head.length + listing::kPagePadding);
-  }
+  is_long_ = head.has_length && head.length > listing::kWholePageBytes;
+  if (head.has_length && !is_long_) body_.reserve(head.length + listing::kPagePadding);
   return true;
 }
 
+// An answer that is no page.
+void Lister::judge(const http::ResponseHead& head) {
+  answer_.kind = Kind::refused;
+  answer_.text = fmt::format("the origin answered {} to {}", head.status, page_name());
+  if (is_passing_status(head.status)) {
+    answer_.kind = Kind::passing;
+    answer_.retry_after =
+        http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
+  } else if (head.status >= 300 && head.status < 400) {
+    answer_.text += fmt::format(" (a redirect to '{}')", printable(head.location));
+    std::optional<std::string> target;
+    if (http::is_redirect(head.status)) {
+      target = http::redirect_target(settings_.origin, target_, head.location);
+    }
+    if (target && redirects_ < http::kMaxRedirects) {
+      answer_.kind = Kind::redirect;
+      answer_.target = std::move(*target);
+    } else if (target) {
+      answer_.text += fmt::format(", after {} others", redirects_);
+    } else {
+      answer_.text += "; give the URL that it leads to";
+    }
+  } else if (head.status == 401 || head.status == 403) {
+    answer_.text += "; it wants credentials, see --bearer-file";
+  } else {
+    if (head.status >= 400 && head.status < 500) answer_.kind = Kind::marker_refused;
+    answer_.text += "; is the URL the service's base, and is --api right?";
+  }
+}
+
 bool Lister::on_body(std::string_view piece) {
-  if (!passing_failure_.empty()) return (discarded_ += piece.size()) <= kMaxDiscard;
-  if (body_.size() + piece.size() > listing::kMaxPageBytes) {
-    refusal_ =
-        error(ErrorCode::too_large, "{} is over {} bytes", page_name(), listing::kMaxPageBytes);
+  answer_.bytes += piece.size();
+  if (answer_.kind != Kind::page) {
+    const size_t room = kShownBytes + 1 - std::min(answer_.shown.size(), kShownBytes + 1);
+    answer_.shown += piece.substr(0, room);
+    return answer_.bytes <= kMaxDiscard;
+  }
+  if (answer_.bytes > settings_.max_page_size) {
+    answer_.kind = Kind::too_large;
+    answer_.text = fmt::format("{} is over {} bytes; see --max-page-size", page_name(),
+                               settings_.max_page_size);
     return false;
   }
+  is_long_ |= answer_.bytes > listing::kWholePageBytes;
   body_ += piece;
   return true;
 }
 
 void Lister::on_response() {
-  page_whole_ = true;
+  answer_.whole = true;
 }
 
 void Lister::on_read_end() {
-  if (page_whole_) take_page();
+  if (answer_.whole) return take_answer();
+  if (is_long_) pump();
 }
 
 void Lister::on_closed(const net::Closure& closure) {
@@ -191,80 +237,80 @@ void Lister::on_closed(const net::Closure& closure) {
     if (!addresses_.all_failing()) return connect();
     return away(fmt::format("cannot connect to {}: {}", address, uv_strerror(closure.uv_error)));
   }
-  if (refusal_) return refused();
-  if (page_whole_) return take_page();
-  if (!passing_failure_.empty()) return failed_try(std::move(passing_failure_));
+  if (answer_.whole || answer_.kind != Kind::page) return take_answer();
   if (closure.unanswered == 0) return;  // it ended while idle; ask() connects again
   if (closure.cause == Cause::ended && !closure.in_response && closure.responses > 0) {
     return ask();  // it ended between two pages, with our request on its way
   }
-  failed_try(closure.cause == Cause::bad_response
+  failed_try(ErrorCode::origin,
+             closure.cause == Cause::bad_response
                  ? fmt::format("the answer to {} cannot be read: {}", page_name(), closure.text)
                  : fmt::format("the connection ended in the answer to {}", page_name()));
 }
 
-// The whole answer is in body_; the connection may be open or closed.
-void Lister::take_page() {
-  page_whole_ = false;
-  if (!passing_failure_.empty()) return failed_try(std::move(passing_failure_));
-  tries_ = 0;
-  if (Result<void> read = read_page(); !read) fail(read.failure().code, read.failure().text);
+// The whole answer is there, or so much of one that is no page; the connection may be open or
+// closed.
+void Lister::take_answer() {
+  switch (answer_.kind) {
+    case Kind::page:
+      return is_long_ ? pump() : take_page();
+    case Kind::redirect:
+      return follow();
+    case Kind::passing:
+      retry_after_ = answer_.retry_after;
+      return failed_try(ErrorCode::origin, answer_.text);
+    case Kind::refused:
+    case Kind::marker_refused:
+      return refused();
+    case Kind::too_large:
+      return fail(ErrorCode::too_large, answer_.text);
+  }
+}
+
+void Lister::follow() {
+  ++redirects_;
+  redirected_ = answer_.target;
+  const std::string_view from = path_of(target_), to = path_of(redirected_);
+  const bool same_query = target_.substr(from.size()) == redirected_.substr(to.size());
+  if (http::is_permanent_redirect(answer_.status) && same_query) {
+    moved_ = Moved{std::string(from), std::string(to)};
+  }
+  ask();
 }
 
 void Lister::refused() {
-  if (refuses_marker_) {
-    log_warning("{}: the marker is of an earlier run; the listing begins anew", refusal_->text);
-    if (client_.on_marker_refused()) return;
+  std::string text = answer_.text;
+  if (!answer_.shown.empty()) {
+    text += fmt::format(" It says '{}'", printable(answer_.shown, kShownBytes));
   }
-  fail(refusal_->code, std::move(refusal_->text));
+  const bool about_marker = answer_.kind == Kind::marker_refused && marker();
+  const bool is_old = !visits_.empty() || marker_is_old_;
+  if (!about_marker || (!is_old && answer_.status != 410)) {
+    return bad_answer(ErrorCode::origin, std::move(text), about_marker);
+  }
+  if (client_.on_marker_refused()) return;
+  fail(ErrorCode::origin, std::move(text));
 }
 
-// Takes the marker of the page behind this one. Fails when the listing repeats itself.
-Result<void> Lister::advance(const Marker& next) {
-  visiting_ = !visits_.empty();
-  if (visiting_) {
-    visits_.pop_front();
-  } else {
-    if (next && loop_detector_.repeats(*next)) {
-      return error(ErrorCode::origin,
-                   "its marker '{}' has been seen before: the listing goes in a circle",
-                   printable(*next));
-    }
-    marker_ = next;
-    marker_is_old_ = false;
-    frontier_ended_ = !next;
-  }
-  state_ = visits_.empty() && frontier_ended_ ? State::ended : State::idle;
-  return {};
+// --- trouble ---
+
+// An answer came, and is no page.
+void Lister::bad_answer(ErrorCode code, std::string text, bool about_marker) {
+  // To the first question ever asked: the URL is wrong.
+  if (pages_ == 0 && !marker()) return fail(code, std::move(text));
+  failed_try(code, std::move(text), about_marker);
 }
 
-Result<void> Lister::read_page() {
-  const std::string name = page_name();
-  page_.swap(body_);  // the answer to the next request must not touch the page being read
-  listing::PageReader& page = dialect_.open_page(page_);
-  Result<Marker> next = page.next_marker();
-  if (!next) return error(next.failure().code, "{}: {}", name, next.failure().text);
-  ++pages_;
-  if (Result<void> advanced = advance(*next); !advanced) {
-    return error(advanced.failure().code, "{}: {}", name, advanced.failure().text);
-  }
-  if (state_ == State::idle && (!visits_.empty() || client_.wants_page())) begin_asking();
-  Result<uint64_t> names = client_.on_page(page, *next);
-  if (!names) return error(names.failure().code, "{}: {}", name, names.failure().text);
-  page_.clear();
-  if (body_.empty()) body_.swap(page_);  // one page's memory is enough
-  empty_pages_ = *names == 0 ? empty_pages_ + 1 : 0;
-  if (empty_pages_ >= kMaxEmptyPages) {
-    return error(ErrorCode::origin, "{}: {} pages in a row were empty", name, kMaxEmptyPages);
-  }
-  return {};
-}
-
-void Lister::failed_try(std::string text) {
+void Lister::failed_try(ErrorCode code, std::string text, bool about_marker) {
+  answer_ = {};
+  redirected_.clear();
+  redirects_ = 0;
+  moved_.reset();
   if (++tries_ > settings_.retries) {
-    return fail(ErrorCode::origin,
-                fmt::format("{} ({} tries); see to the service, then run the same command again",
-                            text, tries_));
+    if (about_marker && client_.on_marker_refused()) return;
+    return fail(code, fmt::format("{} ({} tries); see to the service, then run the same command "
+                                  "again",
+                                  text, tries_));
   }
   log_info("{}; trying again", text);
   ++retries_;
@@ -298,11 +344,13 @@ void Lister::sweep(TimePoint since) {
     connection_.close();
     return on_closed(closure);
   }
-  if (connection_.outstanding() == 0) return;
-  if (connection_.last_activity() + settings_.stall_timeout > since) return;
+  if (connection_.outstanding() == 0 || paused_) return;
+  const Millis patience = answer_.begun ? settings_.stall_timeout : settings_.list_timeout;
+  if (std::max(connection_.last_activity(), resumed_) + patience > since) return;
   connection_.close();
-  failed_try(fmt::format("no byte came for {} s in the answer to {}",
-                         static_cast<double>(settings_.stall_timeout.count()) / 1000, page_name()));
+  failed_try(ErrorCode::origin,
+             fmt::format("no byte came for {} s in the answer to {}; see {}", seconds(patience),
+                         page_name(), answer_.begun ? "--stall-timeout" : "--list-timeout"));
 }
 
 }  // namespace gigafetch::coordinator

@@ -9,14 +9,23 @@
 //     idle -> asking -> (page) -> asking ...   while the client wants pages
 //                          \----> idle         until want_more()
 //                           \---> ended        no marker, stop(), or an error
+//
+// A page over listing::kWholePageBytes is not held, but read as its bytes come: its names go to the
+// client in pieces, and while the client wants none the connection is not read.
+//
+// What is no page (another status, a body that is no listing) is asked for again, with growing
+// waits, as often as settings.retries says; but for the very first page, where it most likely means
+// that the URL is wrong. A redirect within the origin is followed.
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "base/backoff.h"
 #include "base/rate_limit.h"
+#include "coordinator/page_client.h"
 #include "coordinator/settings.h"
 #include "listing/dialect.h"
 #include "listing/loop_detector.h"
@@ -28,25 +37,7 @@ namespace gigafetch::coordinator {
 
 class Lister final : private net::HttpConnection::Handler {
  public:
-  class Client {
-   public:
-    virtual ~Client() = default;
-    // Whether the page behind the current one should be asked for at once.
-    virtual bool wants_page() = 0;
-    // A page, whose names are to be read now. Gives the number of names on it; an error ends the
-    // listing. `next` is the marker of the page behind it; nullopt when it is the last.
-    virtual Result<uint64_t> on_page(listing::PageReader& page,
-                                     const std::optional<std::string>& next) = 0;
-    // The origin does not take a marker that an earlier run has left. True when the listing has
-    // been started anew; else it fails.
-    virtual bool on_marker_refused() { return false; }
-    // The origin has answered something.
-    virtual void on_origin_alive() = 0;
-    // It cannot be reached at present; the lister keeps trying.
-    virtual void on_origin_trouble(const std::string& text) = 0;
-    // The listing cannot go on. Nothing follows.
-    virtual void on_listing_failed(const Error& why) = 0;
-  };
+  using Client = PageClient;
 
   // Everything given must outlive the lister.
   Lister(net::Loop& loop, const ListingSettings& settings, listing::Dialect& dialect,
@@ -60,7 +51,10 @@ class Lister final : private net::HttpConnection::Handler {
   void start(std::deque<Marker> visits, Marker frontier, bool ended);
   // Whether the page that comes next, or is being read, is a visit.
   bool is_visit() const { return visiting_; }
-  // The client wants pages again. Without effect while a page is on its way, or at the end.
+  // Of a page being read: the marker that has asked for it.
+  const Marker& asked_by() const { return before_.asked_by; }
+  // The client wants pages, or names of this one, again. Without effect while a page is on its way,
+  // or at the end.
   void want_more();
   // Ends the listing; nothing follows.
   void stop();
@@ -79,17 +73,59 @@ class Lister final : private net::HttpConnection::Handler {
   void on_read_end() override;
   void on_closed(const net::Closure& closure) override;
 
+  // What the answer under way is.
+  enum class Kind : uint8_t {
+    page,
+    redirect,        // within the origin
+    passing,         // worth another try
+    refused,         // perhaps worth another try
+    marker_refused,  // the same; it may be about the marker
+    too_large,
+  };
+  struct Answer {
+    bool begun = false;  // its head has come
+    Kind kind = Kind::page;
+    int status = 0;
+    bool whole = false;
+    uint64_t bytes = 0;     // of its body
+    std::string shown;      // how the body of one that is no page begins
+    std::string text;       // what is wrong with it
+    std::string target;     // where it leads
+    Millis retry_after{0};  // not before
+  };
+  // Where the listing was before a page was read.
+  struct Place {
+    Marker asked_by;
+    bool is_visit = false;
+    bool marker_is_old = false;
+    listing::LoopDetector loop_detector;
+  };
+  // A request path that has moved for good.
+  struct Moved {
+    std::string from, to;
+  };
+
   void begin_asking();
   void ask();
   const Marker& marker() const { return visits_.empty() ? marker_ : visits_.front(); }
   void connect();
   void resolve();
   void send_request();
+  void judge(const http::ResponseHead& head);
+  void take_answer();
   void take_page();
+  void follow();
   void refused();
-  Result<void> advance(const Marker& next);
-  Result<void> read_page();
-  void failed_try(std::string text);
+  void bad_page(const std::string& name, const Error& why);
+  void go_back();
+  Result<void> advance(const Marker& next, bool is_visit);
+  Result<void> count_names(uint64_t names);
+  void pump();
+  void end_stream();
+  void leave_stream();
+  void leave_page();
+  void bad_answer(ErrorCode code, std::string text, bool about_marker = false);
+  void failed_try(ErrorCode code, std::string text, bool about_marker = false);
   void away(std::string text);
   void fail(ErrorCode code, std::string text);
   std::string page_name() const;
@@ -124,16 +160,25 @@ class Lister final : private net::HttpConnection::Handler {
   net::StallSweep sweep_;
   uint32_t tries_ = 0;          // of this page, charged
   uint32_t away_failures_ = 0;  // connections that failed, in a row
+  Millis retry_after_{0};       // as the last answer asked
+  uint64_t generation_ = 0;     // counts start() and stop(), which the client may call at any time
 
+  std::string target_;      // of the request under way
+  std::string redirected_;  // where it was led; empty: nowhere
+  uint32_t redirects_ = 0;
+  std::optional<Moved> moved_;
+
+  Answer answer_;     // under way
+  std::string body_;  // its body, or what is not used up of it
   std::string page_;  // being read by the client
-  // The answer under way.
-  std::string body_;
-  bool page_whole_ = false;
-  std::optional<Error> refusal_;  // final, found in the head or body
-  bool refuses_marker_ = false;   // and it is about the marker, which is old
-  std::string passing_failure_;   // worth another try
-  Millis retry_after_{0};         // and not before
-  size_t discarded_ = 0;          // bytes of its page
+  Place before_;      // it
+
+  // A page read as it comes.
+  std::unique_ptr<listing::PageStream> stream_;
+  bool is_long_ = false;  // the page under way is to be read so
+  bool stream_is_frontier_ = false;
+  bool paused_ = false;  // by the client
+  TimePoint resumed_;
 };
 
 }  // namespace gigafetch::coordinator

@@ -1,6 +1,8 @@
 #include "coordinator/page_intake.h"
 
+#include <fmt/format.h>
 #include <fnmatch.h>
+#include <sys/random.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -9,6 +11,7 @@
 #include <utility>
 
 #include "base/byte_order.h"
+#include "base/clock.h"
 
 namespace gigafetch::coordinator {
 namespace {
@@ -32,6 +35,13 @@ int compare(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+PageIntake::PageIntake(const Filter& filter)
+    : filter_(filter), filtering_(!filter.include.empty() || !filter.exclude.empty()) {
+  if (::getrandom(&hash_seed_, sizeof hash_seed_, 0) != sizeof hash_seed_) {
+    hash_seed_ = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
+  }
+}
+
 void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
   skip_ = skip;
   left_ = limit;
@@ -40,7 +50,8 @@ void PageIntake::begin_page(uint64_t skip, uint64_t limit) {
   // A page is likely to be about as long as the last one.
   names_.reserve(page_bytes_ + page_bytes_ / 8);
   listed_ = duplicates_ = filtered_ = 0;
-  too_long_.clear();
+  rejected_.clear();
+  rejected_bytes_ = 0;
   last_ = {};
   by_bytes_ = by_length_ = true;
 }
@@ -53,14 +64,11 @@ bool PageIntake::on_name(std::string_view name) {
     if (!skipped) ++filtered_;
     return true;
   }
-  if (skipped) {
-    --skip_;
-  } else {
-    --left_;
-    ++listed_;
-  }
+  count(skipped);
   if (name.size() > kMaxNameBytes) {
-    if (!skipped && !too_long_.emplace(name).second) ++duplicates_;
+    reject(name, skipped,
+           {FailureClass::name_too_long, 0, 0,
+            fmt::format("{} bytes; at most {} are taken", name.size(), kMaxNameBytes)});
   } else if (seen_before(name)) {
     if (!skipped) ++duplicates_;
   } else {
@@ -70,6 +78,33 @@ bool PageIntake::on_name(std::string_view name) {
     last_ = std::string_view(list.bytes()).substr(list.bytes().size() - name.size());
   }
   return left_ > 0;
+}
+
+bool PageIntake::on_bad_name(std::string_view shown, FailureClass cause, std::string_view why) {
+  if (left_ == 0) return false;
+  const bool skipped = skip_ > 0;
+  count(skipped);
+  reject(shown, skipped, {cause, 0, 0, std::string(why)});
+  return left_ > 0;
+}
+
+void PageIntake::count(bool skipped) {
+  if (skipped) {
+    --skip_;
+  } else {
+    --left_;
+    ++listed_;
+  }
+}
+
+void PageIntake::reject(std::string_view name, bool skipped, FileFailure failure) {
+  if (skipped) return;
+  constexpr size_t kBesideName = 256;
+  if (rejected_.emplace(name, std::move(failure)).second) {
+    rejected_bytes_ += name.size() + kBesideName;
+  } else {
+    ++duplicates_;
+  }
 }
 
 NameList PageIntake::take_names() {
@@ -127,7 +162,8 @@ void PageIntake::index_all() {
 // Notes that `name` stands at `offset`; false when it is there already.
 bool PageIntake::index(std::string_view name, size_t offset) {
   if ((skipped_.count() + names_.count() + 1ull) * 2 > slots_.size()) grow();
-  const auto hash = static_cast<uint32_t>(XXH3_64bits(name.data(), name.size()));
+  const auto hash =
+      static_cast<uint32_t>(XXH3_64bits_withSeed(name.data(), name.size(), hash_seed_));
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash & mask;; at = (at + 1) & mask) {
     Slot& slot = slots_[at];

@@ -2,15 +2,17 @@
 //
 // Duplicates are found exactly within a page; across pages they would need memory for every name,
 // and the second file is stored over the first. Names in ascending order, as most services list
-// them, are compared with the one before alone; only where the order breaks are they hashed.
+// them, are compared with the one before alone; only where the order breaks are they hashed, with a
+// seed of this process, so that nobody can choose names to collide.
 #pragma once
 
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/failure.h"
 #include "base/name_list.h"
 #include "coordinator/settings.h"
 #include "listing/dialect.h"
@@ -21,14 +23,18 @@ namespace gigafetch::coordinator {
 class PageIntake final : public listing::NameReceiver {
  public:
   // `filter` must outlive the intake.
-  explicit PageIntake(const Filter& filter)
-      : filter_(filter), filtering_(!filter.include.empty() || !filter.exclude.empty()) {}
+  explicit PageIntake(const Filter& filter);
 
   // Forgets the last page. Of the next one the first `skip` names are left out, which an earlier
   // run has listed, and no more than `limit` are listed behind them.
   void begin_page(uint64_t skip, uint64_t limit);
   // False once `limit` names have been listed.
   bool on_name(std::string_view name) override;
+  // Listed, and rejected.
+  bool on_bad_name(std::string_view shown, FailureClass cause, std::string_view why) override;
+
+  // Whether the filter lets a name through.
+  bool passes(std::string_view name) { return !filtering_ || passes_filter(name); }
 
   // Hash of the skipped names, and with those behind them.
   store::Hash128 skipped_hash() const { return store::hash_of_names(skipped_.bytes()); }
@@ -43,8 +49,10 @@ class PageIntake final : public listing::NameReceiver {
   uint64_t listed() const { return listed_; }  // of all kinds, without the filtered
   uint64_t duplicates() const { return duplicates_; }
   uint64_t filtered() const { return filtered_; }
-  // Names over kMaxNameBytes: rejected, and too long for a batch.
-  const std::set<std::string>& too_long() const { return too_long_; }
+  // Names that no batch can hold, and what stands in a name's place and is none.
+  const std::map<std::string, FileFailure>& rejected() const { return rejected_; }
+  // Of memory, held for the page.
+  size_t bytes() const { return names_.bytes().size() + rejected_bytes_; }
 
   // Whether the limit has been reached: the page may have further names.
   bool limit_reached() const { return left_ == 0; }
@@ -56,6 +64,8 @@ class PageIntake final : public listing::NameReceiver {
     uint32_t offset_plus_one = 0;
   };
 
+  void count(bool skipped);
+  void reject(std::string_view name, bool skipped, FileFailure failure);
   bool passes_filter(std::string_view name);
   bool seen_before(std::string_view name);
   std::string_view name_at(size_t offset) const;
@@ -78,7 +88,9 @@ class PageIntake final : public listing::NameReceiver {
   uint64_t listed_ = 0;
   uint64_t duplicates_ = 0;
   uint64_t filtered_ = 0;
-  std::set<std::string> too_long_;
+  std::map<std::string, FileFailure> rejected_;
+  size_t rejected_bytes_ = 0;
+  uint64_t hash_seed_;
   std::string c_name_;  // for fnmatch
 };
 

@@ -10,18 +10,34 @@ constexpr uint64_t kMinBatch = 16;
 // Batches of the guided size a queue is cut into, per worker (guided self-scheduling:
 // Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987).
 constexpr uint64_t kBatchesPerWorker = 2;
+// What a page of one short name takes here, in the ledger's state and in the walk.
+constexpr size_t kPageBytes = 1024;
 
 }  // namespace
 
+Plan::Plan(const Limits& limits)
+    : limits_(limits), look_ahead_names_(4ull * limits.batch_names * limits.workers) {}
+
 bool Plan::wants_page() const {
-  const uint64_t names = 4ull * limits_.batch_names * limits_.workers;
-  return queued_names_ < names && queued_bytes_ < limits_.look_ahead_bytes;
+  return queued_names_ < look_ahead_names_ && queued_bytes_ < limits_.look_ahead_bytes &&
+         held_bytes_ < limits_.held_bytes && held_marker_bytes_ < limits_.marker_bytes;
 }
 
-void Plan::add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open) {
+void Plan::look_further_ahead() {
+  constexpr uint64_t kMostNames = 4'000'000;
+  constexpr size_t kMostBytes = 64 << 20;
+  look_ahead_names_ = std::max(look_ahead_names_, std::min(2 * look_ahead_names_, kMostNames));
+  limits_.look_ahead_bytes =
+      std::max(limits_.look_ahead_bytes, std::min(2 * limits_.look_ahead_bytes, kMostBytes));
+}
+
+void Plan::add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open,
+                    size_t marker_bytes) {
   if (open.empty()) return;
   const uint32_t count = names.count();
-  const auto page = pages_.insert(pages_.end(), Page{number, names.take_bytes()});
+  const auto page = pages_.insert(pages_.end(), Page{number, names.take_bytes(), marker_bytes});
+  held_bytes_ += page->names.size() + kPageBytes;
+  held_marker_bytes_ += marker_bytes;
   const Span whole{page, 0, page->names.size(), 0, count};
   for (const IndexRange& range : open) {
     const Span span = slice(whole, range.first, range.count());
@@ -35,7 +51,7 @@ void Plan::add_page(uint64_t number, NameList names, const std::vector<IndexRang
 void Plan::clear() {
   queue_.clear();
   pages_.clear();
-  queued_names_ = queued_bytes_ = 0;
+  queued_names_ = queued_bytes_ = held_bytes_ = held_marker_bytes_ = 0;
 }
 
 uint32_t Plan::batch_size() const {
@@ -236,7 +252,10 @@ void Plan::release_credit(Lease& lease) {
 // A page stays while a lease refers to it, even when all its names are settled.
 void Plan::forget_closed(const std::vector<Span>& spans) {
   for (const Span& span : spans) {
-    if (--span.page->leased_spans == 0 && span.page->open == 0) pages_.erase(span.page);
+    if (--span.page->leased_spans > 0 || span.page->open > 0) continue;
+    held_bytes_ -= span.page->names.size() + kPageBytes;
+    held_marker_bytes_ -= span.page->marker_bytes;
+    pages_.erase(span.page);
   }
 }
 

@@ -8,7 +8,7 @@
 // A lease is one handing-over of a batch. Names are in one lease at most, so no name is ever held
 // by two workers. A lease may be settled in parts: with the first of them that does not keep it,
 // its credit is free again, so that a few slow names hold nobody up. Memory is bounded by the
-// look-ahead and by the leases.
+// look-ahead, by the leases, and by what all pages hold of which anything is open.
 #pragma once
 
 #include <cstdint>
@@ -37,14 +37,22 @@ class Plan {
     size_t batch_bytes = 256 * 1024;    // of packed names in a batch
     uint32_t credit = 4;                // leases in flight per worker
     size_t look_ahead_bytes = 4 << 20;  // of packed names queued, before the last page added
+    // Of pages that have something open, leased or not, before the last one added: their packed
+    // names with what else a page takes, and their markers, which stand in the ledger too.
+    size_t held_bytes = 256 << 20;
+    size_t marker_bytes = 16 << 20;
   };
 
-  explicit Plan(const Limits& limits) : limits_(limits) {}
+  explicit Plan(const Limits& limits);
 
   // Whether another page should be asked for. A page asked for is always taken, whatever its size.
   bool wants_page() const;
-  // Queues those names of a page that `open` gives, ascending.
-  void add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open);
+  // From now on twice as much is looked ahead, within bounds: for an origin that does not wait.
+  void look_further_ahead();
+  // Queues those names of a page that `open` gives, ascending. As long as something of it is open,
+  // others hold `marker_bytes` for it.
+  void add_page(uint64_t number, NameList names, const std::vector<IndexRange>& open,
+                size_t marker_bytes = 0);
   // Forgets everything. Only while nothing is leased.
   void clear();
   // No further page will come.
@@ -89,7 +97,8 @@ class Plan {
  private:
   struct Page {
     uint64_t number = 0;
-    std::string names;          // packed
+    std::string names;  // packed
+    size_t marker_bytes = 0;
     uint64_t open = 0;          // names not yet settled
     uint64_t leased_spans = 0;  // spans of leases that refer to it
   };
@@ -125,12 +134,15 @@ class Plan {
   void forget_closed(const std::vector<Span>& spans);
 
   Limits limits_;
+  uint64_t look_ahead_names_;
   bool listing_ended_ = false;
   uint64_t next_lease_ = 1;
   std::list<Page> pages_;
   std::deque<Span> queue_;
   uint64_t queued_names_ = 0;
   uint64_t queued_bytes_ = 0;
+  uint64_t held_bytes_ = 0;  // by pages_
+  uint64_t held_marker_bytes_ = 0;
   std::unordered_map<uint64_t, Lease> leases_;
   std::unordered_map<HolderId, uint32_t> in_flight_;
   std::string batch_;  // the last batch handed out, where it was made of several spans

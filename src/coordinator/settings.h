@@ -25,7 +25,9 @@ struct ListingSettings {
   uint32_t retries = 5;  // tries after the first, per page
   Millis connect_timeout{10'000};
   Millis stall_timeout{30'000};
-  double rate = 0;  // pages asked for a second, at most; 0: no limit
+  Millis list_timeout{120'000};      // for a page to begin
+  uint64_t max_page_size = 1 << 30;  // bytes
+  double rate = 0;                   // pages asked for a second, at most; 0: no limit
 };
 
 // What a stored file survives.

@@ -9,19 +9,23 @@
 #include <string>
 #include <string_view>
 
+#include "base/failure.h"
 #include "base/result.h"
 
 namespace gigafetch::listing {
 
-// A page over this many bytes is refused.
-inline constexpr size_t kMaxPageBytes = 16 * 1024 * 1024;
+// A page over this many bytes is not read as a whole (PageReader), but as it comes (PageStream).
+inline constexpr size_t kWholePageBytes = 4 * 1024 * 1024;
 
 // Receives the names of one page, in their order. A view is valid during the call only.
 class NameReceiver {
  public:
   virtual ~NameReceiver() = default;
-  // False: no more names are wanted.
+  // Any bytes. False: no more names are wanted, or none for now.
   virtual bool on_name(std::string_view name) = 0;
+  // What stands in a name's place and is none; `shown` is what can be shown of it. The rest of the
+  // page is good all the same. False as above.
+  virtual bool on_bad_name(std::string_view shown, FailureClass cause, std::string_view why) = 0;
 };
 
 // One page's bytes, being read. next_marker() comes first, once; then read_names(), once.
@@ -33,6 +37,17 @@ class PageReader {
   virtual Result<std::optional<std::string>> next_marker() = 0;
   // Passes the names on. Fails as above; names passed on before the failure must be dropped.
   virtual Result<void> read_names(NameReceiver& receiver) = 0;
+};
+
+// A page's bytes, being read as they come: for pages too long to be held. Memory is bounded.
+class PageStream {
+ public:
+  virtual ~PageStream() = default;
+  // Passes names on until the bytes end or the receiver wants no more for now; gives how many bytes
+  // are used up. Fails as PageReader does, for good.
+  virtual Result<size_t> feed(std::string_view bytes, NameReceiver& receiver) = 0;
+  // The page has ended: as PageReader::next_marker.
+  virtual Result<std::optional<std::string>> finish() = 0;
 };
 
 class Dialect {
@@ -50,6 +65,9 @@ class Dialect {
   // of a dialect may be in use at a time. Spare capacity behind the page's end is used where it is
   // there (see kPagePadding), so that the page need not be copied.
   virtual PageReader& open_page(std::string& page) = 0;
+
+  // Starts reading a page as it comes. It gives the names that a PageReader would give.
+  virtual std::unique_ptr<PageStream> stream_page() const = 0;
 };
 
 // Bytes of capacity behind a page's end that spare the readers a copy.

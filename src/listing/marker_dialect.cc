@@ -25,12 +25,48 @@ simdjson::error_code read_plain(simdjson::ondemand::value value, std::string_vie
   return simdjson::SUCCESS;
 }
 
+class ScannedPage final : public PageStream {
+ public:
+  Result<size_t> feed(std::string_view bytes, NameReceiver& receiver) override {
+    return scanner_.feed(bytes, receiver);
+  }
+  Result<std::optional<std::string>> finish() override { return scanner_.finish(); }
+
+ private:
+  MarkerScanner scanner_;
+};
+
+class Nobody final : public NameReceiver {
+ public:
+  bool on_name(std::string_view) override { return true; }
+  bool on_bad_name(std::string_view, FailureClass, std::string_view) override { return true; }
+};
+
+// Passes on all but the first names.
+class Skipping final : public NameReceiver {
+ public:
+  Skipping(NameReceiver& receiver, uint64_t skip) : receiver_(receiver), skip_(skip) {}
+  bool on_name(std::string_view name) override { return skips() || receiver_.on_name(name); }
+  bool on_bad_name(std::string_view shown, FailureClass cause, std::string_view why) override {
+    return skips() || receiver_.on_bad_name(shown, cause, why);
+  }
+
+ private:
+  bool skips() {
+    if (skip_ == 0) return false;
+    --skip_;
+    return true;
+  }
+  NameReceiver& receiver_;
+  uint64_t skip_;
+};
+
 }  // namespace
 
 MarkerDialect::MarkerDialect(std::string_view base_path)
     : list_target_(std::string(base_path) + "/list"),
       file_prefix_(std::string(base_path) + "/get/"),
-      parser_(kMaxPageBytes) {}
+      parser_(kWholePageBytes) {}
 
 void MarkerDialect::append_list_target(std::string& out,
                                        const std::optional<std::string>& marker) const {
@@ -47,7 +83,12 @@ void MarkerDialect::append_file_target(std::string& out, std::string_view name) 
 
 PageReader& MarkerDialect::open_page(std::string& page) {
   page_ = &page;
+  scanning_ = false;
   return *this;
+}
+
+std::unique_ptr<PageStream> MarkerDialect::stream_page() const {
+  return std::make_unique<ScannedPage>();
 }
 
 Result<std::optional<std::string>> MarkerDialect::next_marker() {
@@ -55,6 +96,7 @@ Result<std::optional<std::string>> MarkerDialect::next_marker() {
   if (const auto code =
           parser_.iterate(page_->data(), page_->size(), page_->capacity()).get(document_);
       code != simdjson::SUCCESS) {
+    if (code == simdjson::UTF8_ERROR || code == simdjson::UNESCAPED_CHARS) return scan_marker();
     return refuse(code, "the page");
   }
   // One walk over the whole object: what is cut off or follows it shows here, before any name of
@@ -111,7 +153,27 @@ simdjson::error_code MarkerDialect::read_marker(simdjson::ondemand::value value,
   return simdjson::SUCCESS;
 }
 
+Result<std::optional<std::string>> MarkerDialect::scan_marker() {
+  Nobody nobody;
+  scanning_ = true;
+  scanner_.reset();
+  if (Result<size_t> fed = scanner_.feed(*page_, nobody); !fed) return std::move(fed).failure();
+  return scanner_.finish();
+}
+
+// The page's marker has been read: it is whole.
+Result<void> MarkerDialect::scan_names(NameReceiver& receiver, uint64_t skip) {
+  Skipping wanted(receiver, skip);
+  scanner_.reset();
+  Result<size_t> fed = scanner_.feed(*page_, wanted);
+  if (!fed) return std::move(fed).failure();
+  if (*fed < page_->size()) return {};
+  Result<std::optional<std::string>> marker = scanner_.finish();
+  return marker ? Result<void>() : std::move(marker).failure();
+}
+
 Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
+  if (scanning_) return scan_names(receiver, 0);
   document_.rewind();
   simdjson::ondemand::value value;
   if (const auto code = document_.find_field_unordered("FileNames").get(value);
@@ -125,6 +187,7 @@ Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
   if (const auto code = value.get_array().get(names); code != simdjson::SUCCESS) {
     return refuse(code, "\"FileNames\", which must be a list of strings,");
   }
+  uint64_t taken = 0;
   const bool plain = page_->find('\\') == page_->npos;
   for (auto item : names) {
     simdjson::ondemand::value element;
@@ -133,7 +196,8 @@ Result<void> MarkerDialect::read_names(NameReceiver& receiver) {
     if (code == simdjson::SUCCESS) {
       code = plain ? read_plain(element, name) : element.get_string().get(name);
     }
-    if (code != simdjson::SUCCESS) return refuse(code, "a name");
+    if (code != simdjson::SUCCESS) return scan_names(receiver, taken);
+    ++taken;
     if (!receiver.on_name(name)) return {};
   }
   return {};

@@ -6,11 +6,12 @@
 #include <simdjson.h>
 
 #include "listing/dialect.h"
+#include "listing/marker_scanner.h"
 
 namespace gigafetch::listing {
 
-// A name must be valid Unicode, as JSON demands: a page with a lone surrogate or other bytes in a
-// name is refused as a whole.
+// simdjson reads the pages. It refuses a page as a whole where a single name is not what JSON
+// demands; such a page is read again by MarkerScanner, which is slower and refuses that name alone.
 class MarkerDialect final : public Dialect, private PageReader {
  public:
   explicit MarkerDialect(std::string_view base_path);
@@ -19,11 +20,14 @@ class MarkerDialect final : public Dialect, private PageReader {
                           const std::optional<std::string>& marker) const override;
   void append_file_target(std::string& out, std::string_view name) const override;
   PageReader& open_page(std::string& page) override;
+  std::unique_ptr<PageStream> stream_page() const override;
 
  private:
   Result<std::optional<std::string>> next_marker() override;
   Result<void> read_names(NameReceiver& receiver) override;
 
+  Result<std::optional<std::string>> scan_marker();
+  Result<void> scan_names(NameReceiver& receiver, uint64_t skip);
   static simdjson::error_code read_marker(simdjson::ondemand::value value,
                                           std::optional<std::string>& marker);
   // The error for `what`, with the offset where simdjson stopped.
@@ -35,6 +39,8 @@ class MarkerDialect final : public Dialect, private PageReader {
   simdjson::ondemand::document document_;
   std::string* page_ = nullptr;
   bool has_names_ = false;
+  bool scanning_ = false;  // the page is none for simdjson
+  MarkerScanner scanner_;
 };
 
 }  // namespace gigafetch::listing

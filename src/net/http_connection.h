@@ -77,6 +77,10 @@ class HttpConnection final : private Stream::Handler, private http::ResponsePars
   // on_response, which return false or let on_read_end do it.
   void close();
 
+  // Stops and restarts the reading; bytes of the read under way still come.
+  void pause() { stream_.pause(); }
+  void resume() { stream_.resume(); }
+
   bool is_open() const { return open_ && !announced_; }
   // Open, but its end is announced: nothing more is to be sent (Announced::await).
   bool is_ending() const { return open_ && announced_; }

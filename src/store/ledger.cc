@@ -272,6 +272,13 @@ Result<void> Ledger::write() {
   }
   if (Result<void> logged = failures_.flush(); !logged) return logged;
   if (buffer_.empty()) return {};
+  // What it would not read again must not be written.
+  if (size_ > kMaxLedgerBytes) {
+    return error(ErrorCode::too_large,
+                 "the ledger would be over {} bytes; see to the disk: it cannot be written anew "
+                 "as long as nothing can be synced",
+                 kMaxLedgerBytes);
+  }
   if (const int failed = write_all(fd_.get(), buffer_); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }

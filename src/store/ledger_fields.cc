@@ -165,6 +165,28 @@ uint64_t take_open_page(VarintReader& in, OpenPage& page) {
   return number;
 }
 
+void put_trail(std::string& out, const Trail& trail) {
+  put_varint(out, trail.known ? 1 : 0);
+  put_varint(out, trail.has_last ? 1 : 0);
+  put_hash(out, trail.chain);
+  put_marker(out, trail.asked_by);
+  put_varint(out, trail.skipped);
+  put_varint(out, trail.names);
+  put_hash(out, trail.names_hash);
+}
+
+Trail take_trail(VarintReader& in) {
+  Trail trail;
+  trail.known = in.take_up_to(1) == 1;
+  trail.has_last = in.take_up_to(1) == 1;
+  trail.chain = take_hash(in);
+  trail.asked_by = take_marker(in);
+  trail.skipped = in.take();
+  trail.names = take_u32(in);
+  trail.names_hash = take_hash(in);
+  return trail;
+}
+
 void put_done_page(std::string& out, const DonePage& page) {
   for (const uint64_t value :
        {page.number, page.listed, uint64_t{page.names}, page.duplicates, page.rejected,

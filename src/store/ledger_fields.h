@@ -36,6 +36,9 @@ LedgerTotals take_totals(VarintReader& in);
 void put_open_page(std::string& out, uint64_t number, const OpenPage& page);
 uint64_t take_open_page(VarintReader& in, OpenPage& page);
 
+void put_trail(std::string& out, const Trail& trail);
+Trail take_trail(VarintReader& in);
+
 void put_done_page(std::string& out, const DonePage& page);
 DonePage take_done_page(VarintReader& in);
 

@@ -2,7 +2,7 @@
 // that every ledger begins with. Pure.
 //
 //     offset 0   "GFLEDGER"             8 bytes
-//            8   format version         u32, 3
+//            8   format version         u32, 4; a ledger of version 3 is read, too
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
 //           24   records (store/record.h), seeded with the job's id up to the first RUN
@@ -53,7 +53,8 @@ inline constexpr char kLedgerFile[] = "ledger";
 inline constexpr char kNewLedgerFile[] = "ledger.new";
 
 inline constexpr std::string_view kLedgerMagic = "GFLEDGER";
-inline constexpr uint32_t kLedgerVersion = 3;
+inline constexpr uint32_t kLedgerVersion = 4;
+inline constexpr uint32_t kOldestLedgerVersion = 3;
 inline constexpr size_t kLedgerHeaderBytes = 24;
 
 enum class LedgerRecord : uint8_t {

@@ -87,7 +87,9 @@ class Walk {
     std::optional<JobIdentity> identity = decode_identity(record.payload);
     if (!identity) return false;
     image.identity = std::move(*identity);
-    if (next(job_id_, LedgerRecord::checkpoint, record) && !image.state.restore(record.payload)) {
+    const bool has_trail = get_le<uint32_t>(file_.data() + kLedgerMagic.size()) >= 4;
+    if (next(job_id_, LedgerRecord::checkpoint, record) &&
+        !image.state.restore(record.payload, has_trail)) {
       return false;
     }
     if (!next(job_id_, LedgerRecord::run, record) || !take_run(record.payload, image)) return false;
@@ -188,7 +190,7 @@ Result<void> check_header(std::string_view file) {
   const std::string_view magic = file.substr(0, kLedgerMagic.size());
   if (file.size() < kLedgerHeaderBytes || magic != kLedgerMagic) return damaged(0, kBaseDamage);
   const auto version = get_le<uint32_t>(file.data() + kLedgerMagic.size());
-  if (version != kLedgerVersion) {
+  if (version < kOldestLedgerVersion || version > kLedgerVersion) {
     return error(
         ErrorCode::malformed,
         "the ledger has format {}, this program writes format {}; use the program that began "

@@ -37,7 +37,18 @@ void LedgerState::count_listed(const PageFacts& facts) {
   ++totals_.pages;
 }
 
+void Trail::add(const PageFacts& facts) {
+  chain = chained(chain, facts.names_hash);
+  chain = chained(chain, {facts.listed, facts.filtered});
+}
+
 void LedgerState::advance(const PageFacts& facts) {
+  trail_.add(facts);
+  trail_.has_last = true;
+  trail_.asked_by = frontier_.marker;
+  trail_.skipped = frontier_.skipped;
+  trail_.names = facts.names;
+  trail_.names_hash = facts.names_hash;
   switch (facts.next) {
     case PageFacts::Next::marker:
       frontier_ = {false, facts.marker, 0, {}};
@@ -91,6 +102,7 @@ bool LedgerState::replace_page(uint64_t old_number, const PageFacts& facts) {
   totals_.bytes -= old.bytes;
   totals_.content = totals_.content - old.content;
   --totals_.pages;
+  trail_.known = false;
   open_.erase(found);
   count_listed(facts);
   open_page(std::move(page));
@@ -195,6 +207,7 @@ bool LedgerState::add_failed(uint64_t page, const std::vector<IndexRange>& range
 bool LedgerState::relist() {
   totals_ = {};
   frontier_ = {};
+  trail_ = {};
   open_.clear();
   failures_ = {failures_.end, failures_.end, failures_.end, failures_.end};
   relisting_ = true;
@@ -228,10 +241,11 @@ std::string LedgerState::checkpoint(uint64_t archive_bytes) const {
   for (const auto& [number, page] : open_)
     put_open_page(out, number, page);
   shards_.put(out);
+  put_trail(out, trail_);
   return out;
 }
 
-bool LedgerState::restore(std::string_view checkpoint) {
+bool LedgerState::restore(std::string_view checkpoint, bool has_trail) {
   VarintReader in(checkpoint);
   LedgerState read;
   read.totals_ = take_totals(in);
@@ -253,7 +267,10 @@ bool LedgerState::restore(std::string_view checkpoint) {
     const bool fits = number < read.next_page_ && open;
     if (!fits || !read.open_.emplace(number, std::move(page)).second) return false;
   }
-  if (!read.shards_.take(in) || !in.ok_at_end()) return false;
+  if (!read.shards_.take(in)) return false;
+  read.trail_.known = false;
+  if (has_trail) read.trail_ = take_trail(in);
+  if (!in.ok_at_end()) return false;
   *this = std::move(read);
   return true;
 }

@@ -105,6 +105,23 @@ struct Frontier {
   bool operator==(const Frontier&) const = default;
 };
 
+// How the listing came to its frontier: what a listing that is begun anew, or goes on, is compared
+// with.
+struct Trail {
+  bool known = true;  // false in a job of an earlier program, or when a page was replaced
+  Hash128 chain;      // of all pages so far, see Trail::add
+  // The last of them: as for OpenPage.
+  bool has_last = false;
+  std::optional<std::string> asked_by;
+  uint64_t skipped = 0;
+  uint32_t names = 0;
+  Hash128 names_hash;
+
+  // The next page of the listing.
+  void add(const PageFacts& facts);
+  bool operator==(const Trail&) const = default;
+};
+
 // Which part of the failure log counts.
 struct FailureSpan {
   uint64_t begin = 0;  // older entries are of a listing that was begun anew
@@ -138,6 +155,7 @@ class LedgerState {
 
   const LedgerTotals& totals() const { return totals_; }
   const Frontier& frontier() const { return frontier_; }
+  const Trail& trail() const { return trail_; }
   const FailureSpan& failures() const { return failures_; }
   // Of packed output.
   const ShardEnds& shards() const { return shards_; }
@@ -156,8 +174,9 @@ class LedgerState {
 
   // The whole state, as if all of done() were in an archive of `archive_bytes`.
   std::string checkpoint(uint64_t archive_bytes) const;
-  // The way back; false when it is nothing that checkpoint() made.
-  bool restore(std::string_view checkpoint);
+  // The way back; false when it is nothing that checkpoint() made. Those of version 3 of the ledger
+  // have no trail.
+  bool restore(std::string_view checkpoint, bool has_trail = true);
 
   bool operator==(const LedgerState&) const = default;
 
@@ -170,6 +189,7 @@ class LedgerState {
 
   LedgerTotals totals_;
   Frontier frontier_;
+  Trail trail_;
   FailureSpan failures_;
   uint64_t next_page_ = 0;
   bool relisting_ = false;

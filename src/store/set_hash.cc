@@ -23,6 +23,11 @@ Hash128 operator-(const Hash128& a, const Hash128& b) {
   return {a.low - b.low, a.high - b.high - (a.low < b.low ? 1 : 0)};
 }
 
+Hash128 chained(const Hash128& before, const Hash128& last) {
+  const uint64_t both[] = {before.low, before.high, last.low, last.high};
+  return hash_of_name({reinterpret_cast<const char*>(both), sizeof both});
+}
+
 void SetHash::add(const Hash128& hash) {
   add_sum(hash, 1);
 }

@@ -25,6 +25,9 @@ Hash128 hash_of_name(std::string_view name);
 // Of many names as packed by NameList: their order counts.
 Hash128 hash_of_names(std::string_view packed);
 
+// A hash of a series of hashes, made from that of those before and the last: their order counts.
+Hash128 chained(const Hash128& before, const Hash128& last);
+
 struct SetHash {
   Hash128 sum;
   uint64_t count = 0;

@@ -12,12 +12,12 @@ URL = "http://127.0.0.1:9"
 # What design.md lists, as far as this version has it.
 OPTIONS = {
     "fetch": "--api --workers --connections --pipeline --batch --sink --zstd --shard-size --layout --state --durability --retries "
-             "--connect-timeout --stall-timeout --rate --limit --include --exclude --header --bearer-file "
+             "--connect-timeout --stall-timeout --list-timeout --max-page-size --rate --limit --include --exclude --header --bearer-file "
              "--max-file-size --progress --json --log-level --restart --force --config --help",
-    "ls": "--api --retries --connect-timeout --stall-timeout --limit --include --exclude --header --bearer-file "
+    "ls": "--api --retries --connect-timeout --stall-timeout --list-timeout --max-page-size --limit --include --exclude --header --bearer-file "
           "--log-level --help",
     "verify": "--content --state --api --workers --connections --pipeline --batch --retries --connect-timeout "
-              "--stall-timeout --rate --header --bearer-file --progress --json --log-level --help",
+              "--stall-timeout --list-timeout --max-page-size --rate --header --bearer-file --progress --json --log-level --help",
     "cat": "--state --help",
     "origin": "--listen --files --size --page-size --lag --seed --workers --error-rate --throttle-rate --reset-rate "
               "--truncate-rate --stall-rate --close-rate --busy-rate --max-rate --retry-after --count --help",
@@ -42,6 +42,8 @@ NUMBERS = {
     "--batch": ["0", "-1", "65537000", "x"],
     "--retries": ["-1", "1001", "x", "4294967296"],
     "--connect-timeout": ["0", "-1", "86401", "x", "nan", "inf"],
+    "--list-timeout": ["0", "-1", "x", "nan"],
+    "--max-page-size": ["-1", "x", "1X", "1.5G"],
     "--stall-timeout": ["0", "-1", "x", "nan", "-nan", "inf"],
     "--rate": ["0", "-1", "x", "nan", "inf"],
     "--limit": ["-1", "x", "1.5", "18446744073709551616"],

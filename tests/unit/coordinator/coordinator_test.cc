@@ -893,6 +893,7 @@ TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   {
     // It dies again, at once after another beginning.
     CoordinatorProcess job(begun.state);
+    CHECK(job.serve_page(page_json({"a", "b"}, "m2")) == "/list");
     CHECK(job.refuse_page("410 Gone") == "/list?next-marker=m2");
     CHECK(job.serve_page(page_json({"a", "b"}, "m3")) == "/list");
     while (recorded(begun.state).frontier().marker != "m3")
@@ -900,6 +901,7 @@ TEST_CASE("a listing that begins anew, and dies, still knows what is stored") {
   }
   CoordinatorProcess job(begun.state);
   WorkerSocket worker = job.worker();
+  CHECK(job.serve_page(page_json({"a", "b"}, "m3")) == "/list");
   CHECK(job.serve_page(page_json({"c", "d"}, "n3")) == "/list?next-marker=m3");
   CHECK(job.serve_page(page_json({"a", "b"})) == "/list?next-marker=n3");
   CHECK(worker.store(2) == Names{"c", "d"});

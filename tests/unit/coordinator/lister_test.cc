@@ -32,9 +32,14 @@ std::string page(const Names& names, const std::string& marker = "") {
 struct Collector final : listing::NameReceiver {
   bool on_name(std::string_view name) override {
     names.emplace_back(name);
+    return stop_behind == 0 || names.size() % stop_behind != 0;
+  }
+  bool on_bad_name(std::string_view shown, FailureClass, std::string_view) override {
+    names.push_back("bad:" + std::string(shown));
     return true;
   }
   Names names;
+  size_t stop_behind = 0;  // names of a piece; 0: no end
 };
 
 struct Client final : Lister::Client {
@@ -53,6 +58,27 @@ struct Client final : Lister::Client {
     if (refuse) return error(ErrorCode::no_space, "no room for the page");
     return collector.names.size();
   }
+  bool on_stream_begin(const std::optional<std::string>& asked_by, bool visit) override {
+    visits.push_back(visit);
+    streams.push_back(asked_by.value_or("(none)"));
+    stream = {};
+    stream.stop_behind = 1000;
+    return !visit;
+  }
+  listing::NameReceiver& stream_receiver() override { return stream; }
+  Result<Flow> on_piece() override {
+    if (stream.names.size() / 1000 == pieces) return Flow::none;
+    ++pieces;
+    if (enough_behind > 0 && pieces == enough_behind) return Flow::enough;
+    return wants ? Flow::more : Flow::pause;
+  }
+  Result<uint64_t> on_stream_end(const std::optional<std::string>& next) override {
+    ended = !next;
+    nexts.push_back(next.value_or("(none)"));
+    pages.push_back(stream.names);
+    pieces = 0;
+    return stream.names.size();
+  }
   bool on_marker_refused() override {
     ++refusals;
     return restart && restart();
@@ -69,6 +95,10 @@ struct Client final : Lister::Client {
   std::function<void()> before_names;
   std::function<bool()> is_visit;
   std::function<bool()> restart;  // the listing, when a marker is refused
+  Collector stream;
+  size_t pieces = 0;  // of it, so far
+  size_t enough_behind = 0;
+  Names streams;  // the markers that ask for pages read as they come
   std::vector<Names> pages;
   std::vector<bool> visits;  // which of the pages were visited again
   Names nexts;               // their markers
@@ -347,14 +377,78 @@ TEST_CASE("a body that is no listing ends it, with the page and how it begins") 
   }
 }
 
-TEST_CASE("names that are no strings end the listing with the offset") {
-  Scene scene(answers({page({"a"}, "m1"), "{\"FileNames\":[\"b\",7]}"}));
+TEST_CASE("names that are no strings are told as such, and the page goes on") {
+  Scene scene(answers({page({"a"}, "m1"), "{\"FileNames\":[\"b\",7,\"c\"]}"}));
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b", "bad:7", "c"}});
+}
+
+TEST_CASE(
+    "a page behind the first that is none is asked for again, with what was asked ahead lost") {
+  for (const std::string& bad :
+       {ok("<html>"), ok(""), ok(page({"b"}).substr(0, 12)), ok("{\"error\":\"no\"}"),
+        ok("{\"NextMarker\":\"m3\",\"FileNames\":[\"b\",x]}"),
+        response("404 Not Found", "", "what?"), response("403 No", "", ""),
+        std::string("HTTP/1.1 204 No Content\r\n\r\n"),
+        response("302 Found", "Location: http://elsewhere/\r\n", "there")}) {
+    CAPTURE(bad);
+    int asked = 0;
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (target == "/list") return peer.send(ok(page({"a"}, "m2")));
+      if (target.ends_with("m3")) return peer.send(ok(page({"c"})));
+      peer.send(++asked == 1 ? bad : ok(page({"b"}, "m3")));
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.failures == 0);
+    CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}, {"c"}});
+    CHECK(scene.lister->retries() == 1);
+  }
+}
+
+TEST_CASE(
+    "a page that stays none fails with how it begins, and the marker with it when it may be that") {
+  Scene html([&](Peer& peer, const std::string& target) {
+    peer.send(target == "/list" ? ok(page({"a"}, "m2")) : ok("<html>\x1b[2J"));
+  });
+  REQUIRE(html.run());
+  if (html.client.failures == 0) html.until([&] { return html.client.failures > 0; });
+  CHECK(html.client.failure.code == ErrorCode::malformed);
+  CHECK(contains(html.client.failure.text, "page 2 (GET /list?next-marker=m2)"));
+  CHECK(contains(html.client.failure.text, "<html>\\x1b[2J"));
+  CHECK(contains(html.client.failure.text, "3 tries"));
+  CHECK(html.client.refusals == 0);
+
+  Scene gone([&](Peer& peer, const std::string& target) {
+    peer.send(target == "/list" ? ok(page({"a"}, "m2"))
+                                : response("404 Not Found", "", "no such page"));
+  });
+  REQUIRE(gone.run());
+  if (gone.client.failures == 0) gone.until([&] { return gone.client.failures > 0; });
+  CHECK(contains(gone.client.failure.text, "'no such page'"));
+  CHECK(gone.client.refusals == 1);
+  CHECK(gone.server.targets.size() == 4);
+}
+
+TEST_CASE("a marker that is gone is not asked for a second time") {
+  Scene scene([&](Peer& peer, const std::string& target) {
+    peer.send(target == "/list" ? ok(page({"a"}, "m2")) : response("410 Gone", "", ""));
+  });
   REQUIRE(scene.run());
   if (scene.client.failures == 0) scene.until([&] { return scene.client.failures > 0; });
-  CHECK(scene.client.failure.code == ErrorCode::malformed);
-  CHECK(contains(scene.client.failure.text, "page 2"));
-  CHECK(contains(scene.client.failure.text, "at byte 18"));
-  CHECK(scene.client.pages == std::vector<Names>{{"a"}});
+  CHECK(scene.client.refusals == 1);
+  CHECK(scene.server.targets.size() == 2);
+}
+
+TEST_CASE("a marker over 64 KiB ends the listing by name") {
+  Scene most(answers({page({"a"}, std::string(64 * 1024, 'm')), page({"b"})}));
+  REQUIRE(most.run());
+  CHECK(most.client.pages.size() == 2);
+  Scene over(answers({page({"a"}, std::string(64 * 1024 + 1, 'm')), page({"b"})}));
+  REQUIRE(over.run());
+  CHECK(over.client.failure.code == ErrorCode::too_large);
+  CHECK(contains(over.client.failure.text, "65537 bytes"));
+  CHECK(over.server.targets.size() == 1);
 }
 
 TEST_CASE("an answer that is cut off is asked for again on another connection") {
@@ -387,7 +481,41 @@ TEST_CASE("an answer that cannot be delimited is asked for again") {
   CHECK(scene.lister->retries() == 1);
 }
 
-TEST_CASE("a redirect is not followed, and the error says where it leads") {
+TEST_CASE("a redirect within the origin is followed, and remembered when it is for good") {
+  for (const char* status :
+       {"301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"}) {
+    const bool permanent =
+        std::string(status).starts_with("301") || std::string(status).starts_with("308");
+    Scene scene([&](Peer& peer, const std::string& target) {
+      if (!target.starts_with("/list/")) {
+        const std::string query = target.substr(5);
+        return peer.send(response(status, "Location: /list/" + query + "\r\n", "moved"));
+      }
+      peer.send(ok(target == "/list/"       ? page({"a"}, "m1")
+                   : target.ends_with("m1") ? page({"b"}, "m2")
+                                            : page({"c"})));
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}, {"c"}});
+    CHECK(scene.server.targets.size() == (permanent ? 4 : 6));
+    CHECK(scene.lister->retries() == 0);
+  }
+}
+
+TEST_CASE("redirects within the origin are followed five times, no more") {
+  for (const int most : {5, 6}) {
+    int asked = 0;
+    Scene scene([&](Peer& peer, const std::string&) {
+      if (asked++ == most) return peer.send(ok(page({"a"})));
+      peer.send(response("302 Found", "Location: /list?" + std::to_string(asked) + "\r\n", ""));
+    });
+    REQUIRE(scene.run());
+    CHECK(scene.client.pages.size() == (most == 5 ? 1u : 0u));
+    if (most == 6) CHECK(contains(scene.client.failure.text, "after 5 others"));
+  }
+}
+
+TEST_CASE("a redirect to another host is not followed, and the error says where it leads") {
   for (const char* status : {"301 Moved", "302 Found", "307 Temporary", "308 Permanent"}) {
     Scene scene([&](Peer& peer, const std::string&) {
       peer.send(response(status, "Location: http://elsewhere/store\r\n", ""));
@@ -415,28 +543,99 @@ TEST_CASE("a coding that was not asked for ends the listing; identity is none") 
   CHECK(plain.client.pages.size() == 1);
 }
 
-TEST_CASE("a page over 16 MiB is refused, one of exactly that is read") {
-  for (const size_t extra : {0u, 1u}) {
-    for (const bool chunked : {false, true}) {
-      CAPTURE(extra);
-      CAPTURE(chunked);
-      std::string body = page({"a", "b"});
-      body.insert(1, listing::kMaxPageBytes + extra - body.size(), ' ');
-      Scene scene([&](Peer& peer, const std::string&) {
-        peer.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(body) +
-                                chunk("")
-                          : ok(body));
-      });
-      REQUIRE(scene.run());
-      if (extra == 0) {
-        CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}});
-      } else {
-        CHECK(scene.client.failure.code == ErrorCode::too_large);
-        CHECK(contains(scene.client.failure.text, "page 1"));
-        CHECK(scene.client.pages.empty());
+TEST_CASE("a page over the limit is refused, one of exactly that is read") {
+  for (const size_t size : {size_t{100'000}, 2 * listing::kWholePageBytes}) {
+    for (const size_t extra : {0u, 1u}) {
+      for (const bool chunked : {false, true}) {
+        CAPTURE(extra);
+        CAPTURE(chunked);
+        std::string body = page({"a", "b"});
+        body.insert(1, size + extra - body.size(), ' ');
+        ListingSettings settings = quick_settings();
+        settings.max_page_size = size;
+        Scene scene(
+            [&](Peer& peer, const std::string&) {
+              peer.send(chunked ? "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                                      chunk(body) + chunk("")
+                                : ok(body));
+            },
+            settings);
+        REQUIRE(scene.run());
+        if (extra == 0) {
+          CHECK(scene.client.pages == std::vector<Names>{{"a", "b"}});
+        } else {
+          CHECK(scene.client.failure.code == ErrorCode::too_large);
+          CHECK(contains(scene.client.failure.text, "page 1"));
+          CHECK(contains(scene.client.failure.text, "--max-page-size"));
+          CHECK(scene.client.pages.empty());
+        }
+        CHECK(scene.client.streams.empty() == (size < listing::kWholePageBytes));
       }
     }
   }
+}
+
+// A page that is not held.
+std::string long_page(size_t names, const std::string& marker = "") {
+  Names list;
+  for (size_t i = 0; i < names; ++i)
+    list.push_back(std::string(90, 'n') + std::to_string(100'000 + i));
+  return page(list, marker);
+}
+
+TEST_CASE("a long page is read as it comes, and not read while the client wants nothing") {
+  constexpr size_t kNames = 200'000;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    peer.send(ok(target == "/list" ? long_page(kNames, "m1") : page({"last"})));
+  });
+  scene.client.wants = false;
+  scene.server.start();
+  scene.lister->start();
+  REQUIRE(scene.until([&] { return scene.client.pieces == 1; }));
+  run_what_is_there(scene.loop);
+  CHECK(scene.client.pieces == 1);
+  CHECK(scene.client.stream.names.size() == 1000);
+  CHECK(scene.server.peers[0]->socket->unsent() > 0);
+  for (size_t piece = 2; piece <= 5; ++piece) {
+    scene.lister->want_more();
+    REQUIRE(scene.until([&] { return scene.client.pieces == piece; }));
+    CHECK(scene.client.stream.names.size() == piece * 1000);
+  }
+  scene.client.wants = true;
+  scene.lister->want_more();
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  REQUIRE(scene.client.pages.size() == 2);
+  CHECK(scene.client.pages[0].size() == kNames);
+  CHECK(scene.client.pages[1] == Names{"last"});
+  CHECK(scene.lister->pages() == 2);
+  CHECK(scene.client.streams == Names{"(none)"});
+}
+
+TEST_CASE("a long page that breaks off is asked for again, as often as pieces of it come") {
+  int asked = 0;
+  Scene scene([&](Peer& peer, const std::string&) {
+    const std::string whole = ok(long_page(60'000));
+    if (++asked > 2) return peer.send(whole);
+    peer.send(whole.substr(0, whole.size() * static_cast<size_t>(asked) / 3));
+    peer.end();
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.failures == 0);
+  CHECK(scene.client.streams.size() == 3);
+  CHECK(scene.client.pages.back().size() == 60'000);
+}
+
+TEST_CASE("a long page of which no more is wanted is left") {
+  Scene scene([&](Peer& peer, const std::string& target) {
+    peer.send(ok(target.ends_with("=v") ? long_page(200'000, "x") : page({"last"})));
+  });
+  scene.client.enough_behind = 3;
+  scene.server.start();
+  scene.lister->start({"v", "v"}, "m", false);
+  REQUIRE(scene.until([&] { return scene.client.ended; }));
+  CHECK(scene.client.stream.names.size() == 3000);
+  CHECK(scene.server.targets == Names{"/list?next-marker=v", "/list?next-marker=m"});
+  CHECK(scene.client.visits == std::vector<bool>{true, false});
 }
 
 TEST_CASE("a connection that is closed between pages costs no try") {
@@ -520,7 +719,7 @@ TEST_CASE("a host that does not exist ends the listing") {
 
 TEST_CASE("an origin that falls silent costs a try") {
   ListingSettings settings = quick_settings();
-  settings.stall_timeout = Millis(50);
+  settings.stall_timeout = settings.list_timeout = Millis(50);
   Scene scene(
       [](Peer& peer, const std::string&) {
         const std::string whole = ok(page({"a"}));
@@ -688,18 +887,17 @@ TEST_CASE("a refusal that the client does not take ends the listing with the ori
   CHECK(contains(scene.client.failure.text, "410"));
 }
 
-TEST_CASE("only a refusal of an old marker is one: not of this run's, nor of who asks") {
+TEST_CASE("only a refusal of a marker is one: not of who asks") {
   struct Case {
     const char* status;
     std::deque<Marker> visits;
     Marker frontier;
     const char* refused;  // the end of the target
   };
-  for (const Case& c :
-       {Case{"404 Not Found", {}, "m3", "=m5"}, Case{"401 Who", {}, "m3", "=m3"},
-        Case{"403 No", {"m3"}, "m5", "=m3"}, Case{"302 Found", {}, "m3", "=m3"},
-        Case{"501 No", {}, "m3", "=m3"}, Case{"404 Not Found", {std::nullopt}, "m3", "/list"},
-        Case{"503 Busy", {}, "m3", "=m3"}, Case{"429 Busy", {"m3"}, "m4", "=m3"}}) {
+  for (const Case& c : {Case{"401 Who", {}, "m3", "=m3"}, Case{"403 No", {"m3"}, "m5", "=m3"},
+                        Case{"302 Found", {}, "m3", "=m3"}, Case{"501 No", {}, "m3", "=m3"},
+                        Case{"404 Not Found", {std::nullopt}, "m3", "/list"},
+                        Case{"503 Busy", {}, "m3", "=m3"}, Case{"429 Busy", {"m3"}, "m4", "=m3"}}) {
     CAPTURE(std::string(c.status));
     CAPTURE(std::string(c.refused));
     Scene scene(ten_pages(

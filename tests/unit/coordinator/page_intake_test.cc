@@ -24,6 +24,15 @@ Names names_of(const PageIntake& intake) {
   return names;
 }
 
+std::set<std::string> rejected_of(const PageIntake& intake) {
+  std::set<std::string> names;
+  for (const auto& [name, failure] : intake.rejected()) {
+    CHECK(failure.cause == FailureClass::name_too_long);
+    names.insert(name);
+  }
+  return names;
+}
+
 // Lists one page; false when the intake wanted no more.
 bool list(PageIntake& intake, const Names& names, uint64_t skip = 0, uint64_t limit = UINT64_MAX) {
   intake.begin_page(skip, limit);
@@ -44,7 +53,7 @@ TEST_CASE("names pass in their order, whatever their bytes") {
   CHECK(intake.listed() == 6);
   CHECK(intake.duplicates() == 0);
   CHECK(intake.filtered() == 0);
-  CHECK(intake.too_long().empty());
+  CHECK(intake.rejected().empty());
   CHECK_FALSE(intake.limit_reached());
 }
 
@@ -187,7 +196,7 @@ TEST_CASE("a new page knows nothing of the last one") {
   CHECK(names_of(intake) == Names{"b", "c"});
   CHECK(intake.listed() == 2);
   CHECK(intake.duplicates() == 0);
-  CHECK(intake.too_long().empty());
+  CHECK(intake.rejected().empty());
   CHECK(list(intake, {}));
   CHECK(intake.names().empty());
   CHECK(intake.listed() == 0);
@@ -199,7 +208,7 @@ TEST_CASE("a name of 4096 bytes passes, a longer one is kept apart") {
   const std::string longest(kMaxNameBytes, 'x'), longer(kMaxNameBytes + 1, 'x'), huge(200'000, 'y');
   CHECK(list(intake, {longest, longer, "a", huge}));
   CHECK(names_of(intake) == Names{longest, "a"});
-  CHECK(intake.too_long() == std::set<std::string>{longer, huge});
+  CHECK(rejected_of(intake) == std::set<std::string>{longer, huge});
   CHECK(intake.listed() == 4);
 }
 
@@ -208,7 +217,7 @@ TEST_CASE("an over-long name that comes again is a duplicate too") {
   PageIntake intake(filter);
   const std::string longer(kMaxNameBytes + 1, 'x');
   CHECK(list(intake, {longer, "a", longer}));
-  CHECK(intake.too_long().size() == 1);
+  CHECK(intake.rejected().size() == 1);
   CHECK(intake.duplicates() == 1);
   CHECK(intake.listed() == 3);
 }
@@ -249,7 +258,7 @@ TEST_CASE("an over-long name is filtered like any other") {
   const Filter filter{{"a*"}, {}};
   PageIntake intake(filter);
   CHECK(list(intake, {std::string(5000, 'a'), std::string(5000, 'b')}));
-  CHECK(intake.too_long().size() == 1);
+  CHECK(intake.rejected().size() == 1);
   CHECK(intake.filtered() == 1);
 }
 
@@ -261,7 +270,7 @@ TEST_CASE("the limit counts what is listed, of all kinds, and then stops") {
   CHECK_FALSE(list(intake, {"skip2", "c", std::string(5000, 'x'), "never"}, 0, 2));
   CHECK(intake.limit_reached());
   CHECK(names_of(intake) == Names{"c"});
-  CHECK(intake.too_long().size() == 1);
+  CHECK(intake.rejected().size() == 1);
   CHECK(intake.listed() == 2);
   CHECK_FALSE(intake.on_name("never"));
   CHECK(intake.listed() == 2);
@@ -308,7 +317,7 @@ TEST_CASE("a page that is cut anywhere and gone on with is the whole page") {
     CHECK_FALSE(list(intake, page, 0, cut));
     Names names = names_of(intake);
     uint64_t sum_listed = intake.listed(), sum_duplicates = intake.duplicates(),
-             sum_filtered = intake.filtered(), sum_too_long = intake.too_long().size();
+             sum_filtered = intake.filtered(), sum_too_long = intake.rejected().size();
     CHECK(sum_listed == cut);
     CHECK(list(intake, page, cut));
     for (const std::string& name : names_of(intake))
@@ -317,7 +326,7 @@ TEST_CASE("a page that is cut anywhere and gone on with is the whole page") {
     CHECK(sum_listed + intake.listed() == listed);
     CHECK(sum_duplicates + intake.duplicates() == duplicates);
     CHECK(sum_filtered + intake.filtered() == filtered);
-    CHECK(sum_too_long + intake.too_long().size() == 1);
+    CHECK(sum_too_long + intake.rejected().size() == 1);
   }
 }
 
@@ -333,4 +342,30 @@ TEST_CASE("duplicates are found among very many skipped names") {
   CHECK(list(intake, names, 20'000));
   CHECK(intake.duplicates() == 20'000);
   CHECK(names_of(intake) == Names{"new"});
+}
+
+TEST_CASE("what is no name is listed and rejected, each text once") {
+  const Filter filter;
+  PageIntake intake(filter);
+  intake.begin_page(0, 6);
+  CHECK(intake.on_name("a"));
+  CHECK(intake.on_bad_name("null", FailureClass::bad_name, "no string"));
+  CHECK(intake.on_bad_name("null", FailureClass::bad_name, "no string"));
+  CHECK(intake.on_bad_name("5", FailureClass::bad_name, "no string"));
+  CHECK(intake.on_name("b"));
+  CHECK_FALSE(intake.on_bad_name("6", FailureClass::bad_name, "no string"));
+  CHECK_FALSE(intake.on_bad_name("7", FailureClass::bad_name, "no string"));
+  CHECK(names_of(intake) == Names{"a", "b"});
+  CHECK(intake.listed() == 6);
+  CHECK(intake.duplicates() == 1);
+  REQUIRE(intake.rejected().size() == 3);
+  CHECK(intake.rejected().at("null").cause == FailureClass::bad_name);
+  CHECK(intake.rejected().at("null").text == "no string");
+  CHECK(intake.limit_reached());
+  // One that was listed before is counted, and no more.
+  intake.begin_page(1, 1);
+  CHECK(intake.on_bad_name("null", FailureClass::bad_name, "no string"));
+  CHECK_FALSE(intake.on_name("b"));
+  CHECK(intake.rejected().empty());
+  CHECK(intake.listed() == 1);
 }

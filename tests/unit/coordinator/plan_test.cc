@@ -155,6 +155,43 @@ TEST_CASE("an empty page changes nothing") {
   CHECK(plan.finished());
 }
 
+TEST_CASE("what pages hold is bounded, leased or not, with their markers") {
+  struct Case {
+    size_t held_bytes;
+    size_t marker_bytes;
+  };
+  for (const Case& c : {Case{16'000, SIZE_MAX}, Case{SIZE_MAX, 40'000}}) {
+    Plan::Limits few = limits(16, 1000);
+    few.held_bytes = c.held_bytes;
+    few.marker_bytes = c.marker_bytes;
+    Plan plan(few);
+    uint64_t pages = 0;
+    const auto add = [&] { plan.add_page(pages++, packed({"name"}), {{0, 1}}, 4'000); };
+    while (plan.wants_page() && pages < 1000)
+      add();
+    CHECK(pages >= 10);
+    CHECK(pages <= 16);
+    // Leased, they are held all the same.
+    const std::optional<wire::BatchView> view = plan.next(1);
+    REQUIRE(view.has_value());
+    CHECK_FALSE(plan.wants_page());
+    Outcome outcome;
+    outcome.lease = view->lease;
+    outcome.count = view->count;
+    outcome.last = true;
+    outcome.stored.push_back({0, view->count});
+    Told told;
+    CHECK(plan.settle(1, outcome, told));
+    CHECK(plan.wants_page());
+    // Nothing of what was let go is counted twice, or never given back.
+    const uint64_t before = pages;
+    while (plan.wants_page() && pages < 1000)
+      add();
+    CHECK(pages - before == view->count);
+    plan.clear();
+  }
+}
+
 TEST_CASE("names are handed out in the order of the listing, and a plan is finished when settled") {
   Plan plan(limits(1, 20, 100));
   add_page(plan, numbered(50));

@@ -491,4 +491,57 @@ TEST_CASE("any sequence of records amounts to what became of each name") {
   }
 }
 
+TEST_CASE("the trail tells the pages of a listing apart by names and order, up to its frontier") {
+  const auto trail_of = [](const std::vector<Hash128>& pages) {
+    LedgerState state;
+    for (size_t i = 0; i < pages.size(); ++i) {
+      PageFacts facts = page_of(2, "m" + std::to_string(i));
+      facts.names_hash = pages[i];
+      REQUIRE(state.add_page(facts));
+    }
+    return state.trail();
+  };
+  const Trail trail = trail_of({{1, 1}, {2, 2}, {3, 3}});
+  CHECK(trail.known);
+  CHECK(trail.asked_by == "m1");
+  CHECK(trail.names == 2);
+  CHECK(trail.names_hash == Hash128{3, 3});
+  CHECK(trail == trail_of({{1, 1}, {2, 2}, {3, 3}}));
+  CHECK(trail.chain != trail_of({{2, 2}, {1, 1}, {3, 3}}).chain);
+  CHECK(trail.chain != trail_of({{1, 1}, {2, 2}}).chain);
+  // As a listing that is read again adds it up.
+  Trail again;
+  for (const Hash128& hash : {Hash128{1, 1}, Hash128{2, 2}, Hash128{3, 3}}) {
+    PageFacts facts = page_of(2, "other");
+    facts.names_hash = hash;
+    again.add(facts);
+  }
+  CHECK(again.chain == trail.chain);
+}
+
+TEST_CASE("a trail is lost where a page is replaced, and begins anew with the listing") {
+  LedgerState state;
+  REQUIRE(state.add_page(page_of(2, "m")));
+  REQUIRE(state.replace_page(0, page_of(3, "m")));
+  CHECK_FALSE(state.trail().known);
+  REQUIRE(state.relist());
+  CHECK(state.trail() == Trail());
+  CHECK_FALSE(state.trail().has_last);
+}
+
+TEST_CASE("a checkpoint of version 3 is read, without a trail") {
+  LedgerState state;
+  REQUIRE(state.add_page(page_of(2, "m")));
+  const std::string now = state.checkpoint(0);
+  LedgerState restored;
+  REQUIRE(restored.restore(now));
+  CHECK(restored == state);
+  const size_t trail_bytes = 2 + 16 + 1 + 2 + 16;
+  const std::string before = now.substr(0, now.size() - trail_bytes);
+  CHECK_FALSE(restored.restore(before));
+  REQUIRE(restored.restore(before, false));
+  CHECK_FALSE(restored.trail().known);
+  CHECK(restored.totals() == state.totals());
+}
+
 }  // namespace gigafetch::store

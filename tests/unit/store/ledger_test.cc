@@ -227,7 +227,7 @@ TEST_CASE("the ledger's first bytes are those that are documented, for its owner
       "\1\0\0\0u\1\0\0\0a\1\0\0\0s\1\0\0\0l\0\0\0\0\1\0\0\0"
       "0"s;
   const std::string start =
-      "GFLEDGER\3\0\0\0\0\0\0\0"s + id + '\1' + static_cast<char>(identity.size()) + identity;
+      "GFLEDGER\4\0\0\0\0\0\0\0"s + id + '\1' + static_cast<char>(identity.size()) + identity;
   CHECK(bytes.substr(0, start.size()) == start);
   CHECK(bytes[start.size() + 8] == 3);
   for (const char* file : {"ledger", "failures"}) {
