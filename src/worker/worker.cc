@@ -18,6 +18,7 @@
 #include "store/ledger.h"
 #include "store/member_table.h"
 #include "store/packed_files.h"
+#include "store/place.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
 #include "wire/messages.h"
@@ -44,7 +45,8 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
   if (!settings.pack) {
     return Stored(std::make_unique<store::StoredFiles>(place.output_fd, settings.layout));
   }
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
+  Result<std::optional<store::LedgerImage>> image =
+      store::Ledger::read(place.state_fd, false, place.output_fd);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
   if (settings.members == nullptr) return store::open_stored(place.output_fd, **image);
@@ -271,6 +273,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client {
   void end_broken(std::string_view text, const Batch* failed) {
     if (broken_) return;
     broken_ = true;
+    if (store::StoreStatus::device_has_failed()) store::note_io_error(place_.state_fd);
     fetcher_.halt();
     for (const auto& each : batches_) {
       Batch& batch = each->batch;

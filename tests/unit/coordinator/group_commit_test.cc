@@ -55,8 +55,8 @@ struct Scene {
   }
   // What would count after a power loss.
   store::LedgerState durable() const {
-    Result<store::LedgerImage> image =
-        store::recover_ledger(read_file(state / "ledger"), "another boot", false);
+    Result<store::LedgerImage> image = store::recover_ledger(
+        read_file(state / "ledger"), store::Surroundings::of_boot("another boot"), false);
     REQUIRE(image.ok());
     return image->state;
   }
