@@ -547,7 +547,8 @@ std::string page_json(const Names& names, const std::string& marker = "") {
 }
 
 store::LedgerState recorded(const TempFolder& state) {
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state.fd());
+  Result<std::optional<store::LedgerImage>> image =
+      store::Ledger::read(state.fd(), false, state.fd());
   REQUIRE(image.ok());
   REQUIRE(image->has_value());
   return (*image)->state;
