@@ -12,7 +12,7 @@ namespace gigafetch::cli {
 namespace {
 
 // Without the lock: a job that runs may be looked at.
-Result<store::LedgerImage> read_ledger(const CatOptions& options) {
+Result<store::LedgerImage> read_ledger(const CatOptions& options, int output_fd) {
   Result<std::string> state_at = state_path(options.out, options.state);
   if (!state_at) return std::move(state_at).failure();
   Result<UniqueFd> state = store::open_existing_output_folder(*state_at);
@@ -21,10 +21,12 @@ Result<store::LedgerImage> read_ledger(const CatOptions& options) {
                  "'{}' has no state folder '{}'; was it filled by gigafetch, and with --state?",
                  printable(options.out), printable(*state_at));
   }
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state->get());
+  Result<std::optional<store::LedgerImage>> image =
+      store::Ledger::read(state->get(), false, output_fd);
   if (!image) return std::move(image).failure();
   if (image->has_value()) return std::move(**image);
-  return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
+  return error(ErrorCode::not_found,
+               "'{}' has no ledger; was it filled by gigafetch, and with --state?",
                printable(options.out));
 }
 
@@ -45,7 +47,7 @@ Result<void> print(store::StoredBodies& stored, const std::string& name) {
 Result<void> cat(const CatOptions& options) {
   Result<UniqueFd> output = store::open_existing_output_folder(options.out);
   if (!output) return std::move(output).failure();
-  Result<store::LedgerImage> image = read_ledger(options);
+  Result<store::LedgerImage> image = read_ledger(options, output->get());
   if (!image) return std::move(image).failure();
   Result<std::unique_ptr<store::StoredBodies>> stored = store::open_stored(output->get(), *image);
   if (!stored) return std::move(stored).failure();

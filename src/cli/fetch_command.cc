@@ -5,8 +5,10 @@
 #include "cli/fetch.h"
 #include "cli/job.h"
 #include "cli/progress.h"
+#include "cli/resume_checks.h"
 #include "store/coding_log.h"
 #include "store/folder_lock.h"
+#include "store/job_mark.h"
 #include "store/ledger.h"
 #include "store/name_rules.h"
 #include "store/output_folder.h"
@@ -27,38 +29,64 @@ struct Folders {
   store::NameRules names = {};
 };
 
-Error not_empty(const std::string& out) {
+// `output_fd` is OUT.
+Error not_empty(const std::string& out, int output_fd) {
+  if (store::mark_in_output(output_fd)) {
+    return error(
+        ErrorCode::exists,
+        "'{}' holds a job whose state folder is elsewhere: give it with --state, or choose "
+        "another folder",
+        printable(out));
+  }
   return error(ErrorCode::exists,
                "'{}' is not empty and was not filled by gigafetch; choose another folder, or use "
                "--force to write into it",
                printable(out));
 }
 
-Result<void> begin_ledger(int state_fd, const store::JobIdentity& identity) {
+Result<void> begin_ledger(const Folders& folders, const store::JobIdentity& identity) {
+  const int state_fd = folders.state.fd(), output_fd = folders.output_fd.get();
   if (Result<void> removed = store::CodingLog::remove(state_fd); !removed) return removed;
-  Result<store::Ledger> made = store::Ledger::create(state_fd, identity);
-  return made ? Result<void>() : Result<void>(std::move(made).failure());
+  Result<store::Ledger> made = store::Ledger::create(state_fd, identity, output_fd);
+  if (!made) return std::move(made).failure();
+  return store::write_marks(state_fd, output_fd, made->job_id());
 }
 
-// Says what of the ledger does not count, if anything. The coordinator cuts it; but a cut into what
-// was whole once is made here, where it was asked for.
+std::string_view cause_of(store::Distrust distrust) {
+  switch (distrust) {
+    case store::Distrust::none:
+      break;
+    case store::Distrust::reboot:
+      return "the host was started anew since the last run";
+    case store::Distrust::remount:
+      return "the file system of the output folder was mounted anew since the last run";
+    case store::Distrust::io_error:
+      return "the device of the output folder failed in the last run";
+    case store::Distrust::copied:
+      return "the output folder or the state folder is a copy";
+  }
+  return "";
+}
+
+// Says what of the ledger does not count, if anything. A torn end is cut by the coordinator. What
+// was whole once is cut here: what was asked for is known here, and so is what became of the
+// folders, before this run makes them its own.
 Result<void> continue_ledger(const Folders& folders, const store::LedgerImage& image,
                              const FetchOptions& options) {
+  const bool is_distrusted = image.distrust != store::Distrust::none;
   if (image.repaired) {
     print_error(
         fmt::format("the ledger was damaged at byte {} and is cut there; the {} or more "
                     "files that were recorded behind it are fetched again",
                     image.size, with_commas(image.lost_files)));
-    Result<std::optional<store::Ledger>> opened =
-        store::Ledger::open(folders.state.fd(), options.repair);
-    if (!opened) return std::move(opened).failure();
-  } else if (image.rebooted && image.lost_files > 0) {
-    print_error(
-        fmt::format("the host was started anew since the last run; {} files that had not "
-                    "been synced are fetched again",
-                    with_commas(image.lost_files)));
+  } else if (is_distrusted && image.lost_files > 0) {
+    print_error(fmt::format("{}; {} files that had not been synced are fetched again",
+                            cause_of(image.distrust), with_commas(image.lost_files)));
   }
-  return {};
+  if (!image.repaired && !is_distrusted) return {};
+  Result<std::optional<store::Ledger>> opened =
+      store::Ledger::open(folders.state.fd(), options.repair, folders.output_fd.get());
+  return opened ? Result<void>() : Result<void>(std::move(opened).failure());
 }
 
 // Shards of another job would be taken for this one's.
@@ -71,6 +99,14 @@ Result<void> check_for_shards(int output_fd, const FetchOptions& options) {
                "'{}' holds shards (worker-*.tar) of another job; move them away, or choose another "
                "folder",
                printable(options.out));
+}
+
+// Whether a ledger that cannot be read is of the job whose files are in OUT.
+bool is_of_damaged_job(const Folders& folders, const std::string& state_at,
+                       const std::string& out) {
+  if (recorded_output(out, state_at).empty()) return true;  // it lies in OUT
+  const std::optional<uint64_t> mark = store::mark_in_state(folders.state.fd());
+  return mark && mark == store::mark_in_output(folders.output_fd.get());
 }
 
 // Opens OUT and its state folder, and sees that they are free for this job.
@@ -86,7 +122,7 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   // Before anything is made in a folder that may be somebody else's.
   struct stat there;
   const bool fresh = ::lstat(state_at.c_str(), &there) != 0;
-  if (fresh && !*empty && !options.force) return not_empty(options.out);
+  if (fresh && !*empty && !options.force) return not_empty(options.out, output_fd->get());
 
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(state_at);
   if (!state) return std::move(state).failure();
@@ -94,12 +130,12 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   Result<void> locked = store::lock_folder(output_fd->get(), -1, printable(options.out));
   if (!locked) return std::move(locked).failure();
   Result<std::optional<store::LedgerImage>> recorded =
-      store::Ledger::read(state->fd(), options.repair);
+      store::Ledger::read(state->fd(), options.repair, output_fd->get());
   if (!recorded && !options.restart) return std::move(recorded).failure();
   const bool known = recorded && recorded->has_value();
   const bool of_other_folder = known && (*recorded)->identity.output != identity.output;
   if ((of_other_folder || (recorded && !known)) && !*empty && !options.force) {
-    return not_empty(options.out);
+    return not_empty(options.out, output_fd->get());
   }
   store::NameRules names;
   if (options.sink == "files") {
@@ -120,18 +156,27 @@ Result<Folders> open_folders(const FetchOptions& options, const std::string& sta
   Folders folders{std::move(output_fd).value(), std::move(state).value()};
   const bool anew = !known || !other.empty() || options.restart;
   // The shards of the job that is forgotten go with it, and only those.
-  const bool drops_shards =
-      options.restart && known && !of_other_folder && (*recorded)->identity.sink == "tar";
+  const bool had_shards = known ? !of_other_folder && (*recorded)->identity.sink == "tar"
+                                : !recorded && is_of_damaged_job(folders, state_at, options.out);
+  const bool drops_shards = options.restart && had_shards;
   if (anew && !drops_shards) {
     Result<void> free = check_for_shards(folders.output_fd.get(), options);
     if (!free) return std::move(free).failure();
   }
-  Result<void> ready = anew ? begin_ledger(folders.state.fd(), identity)
-                            : continue_ledger(folders, **recorded, options);
+  if (!anew) {
+    const ResumedFolders resumed{folders.output_fd.get(), folders.state.fd(), options.out,
+                                 folders.state.path(), *empty};
+    if (Result<void> same = check_resumed(resumed, **recorded, options.repair); !same) {
+      return std::move(same).failure();
+    }
+  }
+  Result<void> ready =
+      anew ? begin_ledger(folders, identity) : continue_ledger(folders, **recorded, options);
   // Not before: a ledger must not speak of shards that are gone.
   if (ready && drops_shards) ready = store::remove_shards(folders.output_fd.get());
   if (!ready) return std::move(ready).failure();
   folders.names = std::move(names);
+  store::mark_cache(folders.output_fd.get());
   folders.resumed = !anew && (*recorded)->state.next_page() > 0;
   return folders;
 }

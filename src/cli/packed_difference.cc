@@ -161,6 +161,8 @@ class Comparison {
       return findings->add(name, FileFailure{cause, 0, 0, std::move(text)});
     };
     MemberJoin::Hooks hooks;
+    for (const store::CountedShard& shard : stored_.shards())
+      hooks.epochs.push_back(shard.epoch);
     hooks.on_missing = [&](std::string_view name) {
       if (const auto refused =
               path_of_name(stored_.layout(), name, path, store::PathLimits::none)) {

@@ -20,12 +20,15 @@ namespace {
 constexpr char kFindings[] = "verify.jsonl";
 
 // The job that filled the output folder.
-Result<store::LedgerImage> recorded_job(int state_fd, const coordinator::ListingSettings& listing,
+Result<store::LedgerImage> recorded_job(int state_fd, int output_fd,
+                                        const coordinator::ListingSettings& listing,
                                         const std::string& out, const std::string& state) {
-  Result<std::optional<store::LedgerImage>> recorded = store::Ledger::read(state_fd);
+  Result<std::optional<store::LedgerImage>> recorded =
+      store::Ledger::read(state_fd, false, output_fd);
   if (!recorded) return std::move(recorded).failure();
   if (!recorded->has_value()) {
-    return error(ErrorCode::not_found, "'{}' has no ledger: it was not filled by gigafetch",
+    return error(ErrorCode::not_found,
+                 "'{}' has no ledger; was it filled by gigafetch, and with --state?",
                  printable(out));
   }
   store::JobIdentity wanted = (*recorded)->identity;
@@ -164,7 +167,8 @@ Result<Summary> verify(const VerifyOptions& options) {
   }
   Result<store::StateFolder> state = store::StateFolder::open_and_lock(*state_at);
   if (!state) return std::move(state).failure();
-  Result<store::LedgerImage> image = recorded_job(state->fd(), *listing, options.out, *state_at);
+  Result<store::LedgerImage> image =
+      recorded_job(state->fd(), output_fd->get(), *listing, options.out, *state_at);
   if (!image) return std::move(image).failure();
   const store::JobIdentity& identity = image->identity;
 

@@ -158,8 +158,8 @@ class LocateBooks final : public VerifyBooks {
   std::map<uint64_t, Page> pages_;
 };
 
-Result<KnownPages> load_known_pages(int state_fd) {
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state_fd);
+Result<KnownPages> load_known_pages(int state_fd, int output_fd) {
+  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state_fd, false, output_fd);
   if (!image) return std::move(image).failure();
   KnownPages known;
   if (!image->has_value()) return known;
@@ -170,19 +170,19 @@ Result<KnownPages> load_known_pages(int state_fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd) {
+Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd, int output_fd) {
   if (settings.is_verify()) {
     auto findings = store::DeadLetters::create(state_fd, settings.findings);
     if (!findings) return std::move(findings).failure();
     if (settings.locate) {
-      Result<KnownPages> known = load_known_pages(state_fd);
+      Result<KnownPages> known = load_known_pages(state_fd, output_fd);
       if (!known) return std::move(known).failure();
       return std::unique_ptr<Books>(
           std::make_unique<LocateBooks>(std::move(findings).value(), std::move(known).value()));
     }
     return std::unique_ptr<Books>(std::make_unique<VerifyBooks>(std::move(findings).value()));
   }
-  Result<std::optional<store::Ledger>> ledger = store::Ledger::open(state_fd, false);
+  Result<std::optional<store::Ledger>> ledger = store::Ledger::open(state_fd, false, output_fd);
   if (!ledger) return std::move(ledger).failure();
   if (!ledger->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
   return std::unique_ptr<Books>(std::make_unique<LedgerBooks>(std::move(**ledger)));

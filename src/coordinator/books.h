@@ -42,7 +42,8 @@ class Books {
 };
 
 // Opens those of the job in `state_fd`, which must stay open. Fails when a fetch has no ledger, or
-// a file cannot be made.
-Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd);
+// a file cannot be made. `output_fd`: see store::Ledger.
+Result<std::unique_ptr<Books>> open_books(const Settings& settings, int state_fd,
+                                          int output_fd = -1);
 
 }  // namespace gigafetch::coordinator

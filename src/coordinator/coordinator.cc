@@ -107,6 +107,7 @@ class Coordinator final : private ListingWalk::Client,
       return listens;
     if (Result<void> written = books_->write_failures(); !written) return written;
     if (Result<void> closed = close_shards(); !closed) return closed;
+    if (store::Ledger* const ledger = books_->ledger()) ledger->begin_shard_epoch();
     if (commit_) {
       if (Result<void> started = commit_->start(); !started) return started;
     }
@@ -453,7 +454,7 @@ int refuse_to_start(const Place& place, const std::string& why) {
 int run_coordinator(const Settings& settings, const Place& place) {
   auto dialect = listing::make_dialect(settings.listing.api, settings.listing.origin.base_path);
   if (!dialect) return refuse_to_start(place, dialect.failure().text);
-  Result<std::unique_ptr<Books>> books = open_books(settings, place.state_fd);
+  Result<std::unique_ptr<Books>> books = open_books(settings, place.state_fd, place.output_fd);
   if (!books) return refuse_to_start(place, books.failure().text);
   Coordinator coordinator(settings, place, std::move(dialect).value(), std::move(books).value());
   return coordinator.run();

@@ -8,6 +8,7 @@
 
 #include "base/escape.h"
 #include "base/io.h"
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 namespace {
@@ -26,9 +27,8 @@ Result<DeadLetters> DeadLetters::append_to(int state_fd, std::string_view file) 
 
 Result<DeadLetters> DeadLetters::open(int state_fd, std::string_view file, int flags) {
   const std::string name(file);
-  UniqueFd fd(::openat(state_fd, name.c_str(),
-                       O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600));
-  if (!fd) return errno_error(errno, fmt::format("cannot make {} in the state folder", name));
+  UniqueFd fd = open_regular(state_fd, name.c_str(), O_WRONLY | O_CREAT | O_APPEND | flags, 0600);
+  if (!fd) return not_opened(errno, fmt::format("cannot make {} in the state folder", name));
   return DeadLetters(std::move(fd));
 }
 

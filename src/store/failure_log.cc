@@ -9,13 +9,13 @@
 #include "base/io.h"
 #include "base/varint.h"
 #include "store/record.h"
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 namespace {
 
-constexpr char kFile[] = "failures";
 constexpr uint8_t kEntry = 1;
-constexpr int kFlags = O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
+constexpr int kFlags = O_RDWR | O_CREAT | O_APPEND;
 
 Error damaged(uint64_t offset) {
   return error(ErrorCode::malformed,
@@ -25,8 +25,8 @@ Error damaged(uint64_t offset) {
 }
 
 Result<UniqueFd> open_log(int state_fd, int flags) {
-  UniqueFd fd(::openat(state_fd, kFile, flags, 0600));
-  if (!fd) return errno_error(errno, "cannot open the record of failed files");
+  UniqueFd fd = open_regular(state_fd, kFailuresFile, flags, 0600);
+  if (!fd) return not_opened(errno, "cannot open the record of failed files");
   return fd;
 }
 
@@ -44,7 +44,13 @@ bool decode(std::string_view payload, FailureEntry& entry) {
 }  // namespace
 
 Result<FailureLog> FailureLog::create(int state_fd, uint64_t job_id) {
-  Result<UniqueFd> fd = open_log(state_fd, kFlags | O_TRUNC);
+  // Made anew: the old one may have another link.
+  struct stat old;
+  if (::fstatat(state_fd, kFailuresFile, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(old.st_mode) &&
+      ::unlinkat(state_fd, kFailuresFile, 0) != 0) {
+    return errno_error(errno, "cannot remove the old record of failed files");
+  }
+  Result<UniqueFd> fd = open_log(state_fd, kFlags);
   if (!fd) return std::move(fd).failure();
   return FailureLog(std::move(fd).value(), job_id, 0);
 }

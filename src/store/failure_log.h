@@ -20,6 +20,9 @@
 
 namespace gigafetch::store {
 
+// In the state folder.
+inline constexpr char kFailuresFile[] = "failures";
+
 struct FailureEntry {
   uint64_t offset = 0;
   uint64_t end = 0;

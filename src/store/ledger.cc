@@ -7,20 +7,31 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/byte_order.h"
 #include "base/io.h"
 #include "store/dead_letters.h"
 #include "store/ledger_fields.h"
 #include "store/page_archive.h"
 #include "store/record.h"
+#include "store/regular_file.h"
 #include "store/standing_failures.h"
 
 namespace gigafetch::store {
 namespace {
 
-// A ledger is some bytes a page and is written anew long before this.
-constexpr size_t kMaxLedgerBytes = size_t{1} << 30;
 // The ledger is written anew when so much has gathered behind its base.
 constexpr uint64_t kCheckpointBytes = 256 * 1024;
+// But long before it is as large as one may be.
+constexpr uint64_t kMaxGrowth = kMaxLedgerBytes / 8;
+
+Error too_large() {
+  return error(
+      ErrorCode::too_large,
+      "the ledger would be over {} bytes, more than a later run would read: too many pages "
+      "are open, or their markers are too long. What is recorded is kept: run the same "
+      "command again",
+      kMaxLedgerBytes);
+}
 
 Result<uint64_t> random_id() {
   uint64_t id = 0;
@@ -28,38 +39,46 @@ Result<uint64_t> random_id() {
   return id;
 }
 
-}  // namespace
-
-Result<std::string> current_boot_id() {
-  const UniqueFd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
-  if (!fd) return errno_error(errno, "cannot learn the boot id");
-  Result<std::string> id = read_to_end(fd.get(), 256, "the boot id");
-  while (id && !id->empty() && id->back() == '\n')
-    id->pop_back();
-  return id;
+// What the RUN of this process is to say.
+Result<RunRecord> new_run(RunPlace place) {
+  Result<uint64_t> id = random_id();
+  if (!id) return std::move(id).failure();
+  return RunRecord{*id, std::move(place), true};
 }
+
+// Of one that an earlier version of this program has made.
+Result<void> set_format(int state_fd) {
+  const UniqueFd fd = open_regular(state_fd, kLedgerFile, O_WRONLY);
+  std::string version;
+  put_le<uint32_t>(version, kLedgerVersion);
+  if (!fd || ::pwrite(fd.get(), version.data(), version.size(), kLedgerVersionOffset) !=
+                 static_cast<ssize_t>(version.size())) {
+    return errno_error(errno, "cannot write the ledger");
+  }
+  return {};
+}
+
+}  // namespace
 
 // --- opening ---
 
-Ledger::Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, uint64_t run_id,
-               std::string boot_id)
+Ledger::Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, RunRecord run)
     : state_fd_(state_fd),
       image_(std::move(image)),
       fd_(std::move(fd)),
       failures_(std::move(failures)),
-      run_id_(run_id),
-      boot_id_(std::move(boot_id)),
+      run_(std::move(run)),
       size_(image_.size),
       covered_(image_.synced) {}
 
-Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
-  Result<uint64_t> job_id = random_id(), run_id = random_id();
-  Result<std::string> boot_id = current_boot_id();
+Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity, int output_fd) {
+  Result<uint64_t> job_id = random_id();
   if (!job_id) return std::move(job_id).failure();
-  if (!run_id) return std::move(run_id).failure();
-  if (!boot_id) return std::move(boot_id).failure();
-  const std::string bytes =
-      ledger_base(*job_id, identity, std::nullopt, run_payload(*run_id, *boot_id));
+  Result<Surroundings> now = surroundings(state_fd, output_fd);
+  if (!now) return std::move(now).failure();
+  Result<RunRecord> run = new_run(std::move(now->here));
+  if (!run) return std::move(run).failure();
+  const std::string bytes = ledger_base(*job_id, identity, std::nullopt, encode_run(*run));
   Result<UniqueFd> fd = write_new_ledger(state_fd, bytes);
   if (!fd) return std::move(fd).failure();
   if (::renameat(state_fd, kNewLedgerFile, state_fd, kLedgerFile) != 0) {
@@ -67,76 +86,98 @@ Result<Ledger> Ledger::create(int state_fd, const JobIdentity& identity) {
   }
   Result<FailureLog> failures = FailureLog::create(state_fd, *job_id);
   if (!failures) return std::move(failures).failure();
+  ::unlinkat(state_fd, kArchiveFile, 0);
+  remove_io_error_note(state_fd);
   if (::fsync(state_fd) != 0) return errno_error(errno, "cannot sync the state folder");
   LedgerImage image;
   image.job_id = *job_id;
   image.identity = identity;
-  image.boot_id = *boot_id;
+  image.last_run = run->place;
   image.base_end = image.synced = image.size = bytes.size();
   return Ledger(state_fd, std::move(image), std::move(fd).value(), std::move(failures).value(),
-                *run_id, std::move(boot_id).value());
+                std::move(run).value());
 }
 
-Result<std::optional<LedgerImage>> Ledger::read(int state_fd, bool repair) {
-  const UniqueFd fd(::openat(state_fd, kLedgerFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+namespace {
+
+Result<std::optional<LedgerImage>> read_under(int state_fd, const Surroundings& now, bool repair) {
+  const UniqueFd fd = open_regular(state_fd, kLedgerFile, O_RDONLY);
   if (!fd && errno == ENOENT) return std::optional<LedgerImage>();
-  if (!fd) return errno_error(errno, "cannot open the ledger");
+  if (!fd) return not_opened(errno, "cannot open the ledger");
   Result<std::string> bytes = read_to_end(fd.get(), kMaxLedgerBytes, "the ledger");
   if (!bytes) return std::move(bytes).failure();
-  Result<std::string> boot_id = current_boot_id();
-  if (!boot_id) return std::move(boot_id).failure();
-  Result<LedgerImage> image = recover_ledger(*bytes, *boot_id, repair);
+  Result<LedgerImage> image = recover_ledger(*bytes, now, repair);
   if (!image) return std::move(image).failure();
   return std::optional<LedgerImage>(std::move(image).value());
 }
 
-Result<std::optional<Ledger>> Ledger::open(int state_fd, bool repair) {
-  Result<std::optional<LedgerImage>> image = read(state_fd, repair);
+}  // namespace
+
+Result<std::optional<LedgerImage>> Ledger::read(int state_fd, bool repair, int output_fd) {
+  Result<Surroundings> now = surroundings(state_fd, output_fd);
+  if (!now) return std::move(now).failure();
+  return read_under(state_fd, *now, repair);
+}
+
+Result<std::optional<Ledger>> Ledger::open(int state_fd, bool repair, int output_fd) {
+  Result<Surroundings> now = surroundings(state_fd, output_fd);
+  if (!now) return std::move(now).failure();
+  Result<std::optional<LedgerImage>> image = read_under(state_fd, *now, repair);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return std::optional<Ledger>();
-  Result<Ledger> ledger = attach(state_fd, std::move(**image));
+  Result<RunRecord> run = new_run(std::move(now->here));
+  if (!run) return std::move(run).failure();
+  Result<Ledger> ledger = attach(state_fd, std::move(**image), std::move(run).value());
   if (!ledger) return std::move(ledger).failure();
   return std::optional<Ledger>(std::move(ledger).value());
 }
 
-Result<Ledger> Ledger::attach(int state_fd, LedgerImage image) {
-  Result<uint64_t> run_id = random_id();
-  Result<std::string> boot_id = current_boot_id();
-  if (!run_id) return std::move(run_id).failure();
-  if (!boot_id) return std::move(boot_id).failure();
-  UniqueFd fd(::openat(state_fd, kLedgerFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return errno_error(errno, "cannot open the ledger");
+Result<Ledger> Ledger::attach(int state_fd, LedgerImage image, RunRecord run) {
+  UniqueFd fd = open_regular(state_fd, kLedgerFile, O_RDWR | O_APPEND);
+  if (!fd) return not_opened(errno, "cannot open the ledger");
   // Synced, so that what is cut cannot come back behind what is written now.
   if (image.cut > 0 &&
       (::ftruncate(fd.get(), static_cast<off_t>(image.size)) != 0 || ::fdatasync(fd.get()) != 0)) {
     return errno_error(errno, "cannot cut the ledger");
   }
+  if (image.version != kLedgerVersion) {
+    if (Result<void> set = set_format(state_fd); !set) return std::move(set).failure();
+  }
   Result<FailureLog> failures =
       FailureLog::open(state_fd, image.job_id, image.state.failures().end);
   if (!failures) return std::move(failures).failure();
-  Ledger ledger(state_fd, std::move(image), std::move(fd), std::move(failures).value(), *run_id,
-                *boot_id);
-  ledger.append(LedgerRecord::run, run_payload(*run_id, *boot_id));
-  if (ledger.image_.rebooted) {
-    // All that is left was synced under the earlier boot; the record that said so is cut.
-    ledger.append_synced();
-  }
+  Ledger ledger(state_fd, std::move(image), std::move(fd), std::move(failures).value(),
+                std::move(run));
+  ledger.append(LedgerRecord::run, encode_run(ledger.run_));
+  const bool was_cut = ledger.image_.distrust != Distrust::none;
+  // All that is left was synced by an earlier run; the record that said so is cut.
+  if (was_cut) ledger.append_synced();
   if (Result<void> written = ledger.flush(); !written) return std::move(written).failure();
   // Else a second power loss would find neither this record nor the one that was cut.
-  if (ledger.image_.rebooted && ::fdatasync(ledger.fd_.get()) != 0) {
+  if (was_cut && ::fdatasync(ledger.fd_.get()) != 0) {
     return errno_error(errno, "cannot sync the ledger");
   }
+  if (was_cut) remove_io_error_note(state_fd);
   return ledger;
 }
 
 // --- records ---
 
 void Ledger::append(LedgerRecord type, std::string_view payload) {
-  const size_t before = buffer_.size();
-  append_record(buffer_, size_, is_of_job(type) ? job_id() : run_id_, static_cast<uint8_t>(type),
-                payload);
-  size_ += buffer_.size() - before;
+  last_begin_ = buffer_.size();
+  append_record(buffer_, size_, is_of_job(type) ? job_id() : run_.run_id,
+                static_cast<uint8_t>(type), payload);
+  size_ += buffer_.size() - last_begin_;
   if (type != LedgerRecord::synced) dirty_ = true;
+}
+
+// Lets what is in the buffer count, as one.
+void Ledger::end_flush() {
+  if (buffer_.empty()) return;
+  const auto type = static_cast<uint8_t>(buffer_[last_begin_]);
+  const uint64_t offset = size_ - (buffer_.size() - last_begin_);
+  const uint64_t seed = is_of_job(type_of(type)) ? job_id() : run_.run_id;
+  change_type(buffer_, last_begin_, offset, seed, type | kEndOfFlush);
 }
 
 void Ledger::append_synced() {
@@ -191,6 +232,16 @@ void Ledger::relist() {
   append_pending();
   append(LedgerRecord::relist, {});
   check(image_.state.relist());
+}
+
+void Ledger::begin_shard_epoch() {
+  append_pending();
+  const uint32_t first = state().shards().next_number();
+  if (first == state().shards().epoch_begin()) return;
+  std::string payload;
+  put_varint(payload, first);
+  append(LedgerRecord::epoch, payload);
+  check(image_.state.add_epoch(first));
 }
 
 void Ledger::add_stored(uint64_t page, IndexRange range) {
@@ -272,13 +323,8 @@ Result<void> Ledger::write() {
   }
   if (Result<void> logged = failures_.flush(); !logged) return logged;
   if (buffer_.empty()) return {};
-  // What it would not read again must not be written.
-  if (size_ > kMaxLedgerBytes) {
-    return error(ErrorCode::too_large,
-                 "the ledger would be over {} bytes; see to the disk: it cannot be written anew "
-                 "as long as nothing can be synced",
-                 kMaxLedgerBytes);
-  }
+  if (size_ > kMaxLedgerBytes) return too_large();
+  end_flush();
   if (const int failed = write_all(fd_.get(), buffer_); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }
@@ -294,7 +340,7 @@ bool Ledger::has_unsynced() const {
 
 bool Ledger::wants_checkpoint() const {
   const uint64_t base_bytes = image_.base_end;
-  return size_ - base_bytes > std::max(kCheckpointBytes, 4 * base_bytes);
+  return size_ - base_bytes > std::clamp(4 * base_bytes, kCheckpointBytes, kMaxGrowth);
 }
 
 Result<SyncJob> Ledger::begin_sync(int output_fd) {
@@ -317,7 +363,8 @@ Result<SyncJob> Ledger::begin_sync(int output_fd) {
     job.archived_pages = now.done().size();
     job.new_base =
         ledger_base(job_id(), identity(), now.checkpoint(job.archive_offset + job.archive.size()),
-                    run_payload(run_id_, boot_id_));
+                    encode_run(run_));
+    if (job.new_base.size() > kMaxLedgerBytes) return too_large();
   }
   dirty_ = false;
   return job;
@@ -347,10 +394,10 @@ Result<std::string> Ledger::copy_since(uint64_t covered, uint64_t new_offset) co
   std::string out;
   Record record;
   for (size_t at = 0; at < old.size(); at = record.end - covered) {
-    if (!read_record(std::string_view(old).substr(at), covered + at, run_id_, record)) {
+    if (!read_record(std::string_view(old).substr(at), covered + at, run_.run_id, record)) {
       return error(ErrorCode::malformed, "the ledger was changed while it was in use");
     }
-    append_record(out, new_offset + out.size(), run_id_, record.type, record.payload);
+    append_record(out, new_offset + out.size(), run_.run_id, record.type, record.payload);
   }
   return out;
 }
@@ -359,8 +406,9 @@ Result<void> Ledger::switch_to_new(SyncJob& job) {
   if (Result<void> flushed = flush(); !flushed) return flushed;
   Result<std::string> since = copy_since(job.covered, job.new_base.size());
   if (!since) return std::move(since).failure();
-  UniqueFd fd(::openat(state_fd_, kNewLedgerFile, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return errno_error(errno, "cannot open the new ledger");
+  if (job.new_base.size() + since->size() > kMaxLedgerBytes) return too_large();
+  UniqueFd fd = open_regular(state_fd_, kNewLedgerFile, O_RDWR | O_APPEND);
+  if (!fd) return not_opened(errno, "cannot open the new ledger");
   if (const int failed = write_all(fd.get(), *since); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }
@@ -387,6 +435,7 @@ Result<void> Ledger::take_back_unsynced() {
   // The record that said so was cut too. When it cannot be written either, the next run only
   // fetches more than it must.
   append_synced();
+  end_flush();
   write_all(fd_.get(), buffer_);
   buffer_.clear();
   return {};

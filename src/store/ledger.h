@@ -41,12 +41,14 @@ Result<void> read_done_pages(int state_fd, uint64_t job_id, const LedgerState& s
 class Ledger {
  public:
   // Replaces whatever is there with the ledger of a new job, and syncs it.
-  static Result<Ledger> create(int state_fd, const JobIdentity& identity);
+  // `output_fd`: the output folder, whose place is recorded (store/place.h); -1: not at hand.
+  static Result<Ledger> create(int state_fd, const JobIdentity& identity, int output_fd = -1);
   // Opens the one that is there to write to it; nullopt when there is none. `repair`: see
   // recover_ledger.
-  static Result<std::optional<Ledger>> open(int state_fd, bool repair);
+  static Result<std::optional<Ledger>> open(int state_fd, bool repair, int output_fd = -1);
   // Only looks; nothing is changed.
-  static Result<std::optional<LedgerImage>> read(int state_fd, bool repair = false);
+  static Result<std::optional<LedgerImage>> read(int state_fd, bool repair = false,
+                                                 int output_fd = -1);
 
   const LedgerState& state() const { return image_.state; }
   const JobIdentity& identity() const { return image_.identity; }
@@ -70,9 +72,11 @@ class Ledger {
   void log_failure(std::string_view name, const FileFailure& failure);
   uint64_t log_end() const { return failures_.size(); }
   void relist();
+  // Shards from now on count as stored later than all there are, which nobody writes to any more.
+  void begin_shard_epoch();
 
-  // Writes what is recorded. After a failure (a full disk) nothing more is written, and every
-  // further flush fails: what had been written in part must stay the file's end.
+  // Writes what is recorded: a later run finds all of it or nothing. After a failure every further
+  // flush fails and writes nothing: what had been written in part must stay the file's end.
   Result<void> flush();
 
   // Group commit. begin_sync flushes and gives what is to be run off the loop; one at a time.
@@ -113,10 +117,10 @@ class Ledger {
     uint32_t rejected = 0;
   };
 
-  Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, uint64_t run_id,
-         std::string boot_id);
-  static Result<Ledger> attach(int state_fd, LedgerImage image);
+  Ledger(int state_fd, LedgerImage image, UniqueFd fd, FailureLog failures, RunRecord run);
+  static Result<Ledger> attach(int state_fd, LedgerImage image, RunRecord run);
   void append(LedgerRecord type, std::string_view payload);
+  void end_flush();
   void append_synced();
   void append_pending();
   Result<void> write();
@@ -128,9 +132,9 @@ class Ledger {
   LedgerImage image_;
   UniqueFd fd_;
   FailureLog failures_;
-  uint64_t run_id_ = 0;
-  std::string boot_id_;
+  RunRecord run_;
   std::string buffer_;               // records not yet written
+  size_t last_begin_ = 0;            // of the last of them
   uint64_t size_ = 0;                // of the file, with them
   uint64_t covered_ = 0;             // by the last SYNCED
   bool dirty_ = true;                // something but a SYNCED is recorded since the last begin_sync
@@ -142,8 +146,5 @@ class Ledger {
   std::map<uint64_t, Pending> pending_;
   std::map<ShardId, ShardEnd> pending_shards_;
 };
-
-// The id of the running system's boot (proc(5), random/boot_id).
-Result<std::string> current_boot_id();
 
 }  // namespace gigafetch::store

@@ -21,11 +21,29 @@ void append_base(std::string& out, uint64_t seed, LedgerRecord type, std::string
 
 }  // namespace
 
-std::string run_payload(uint64_t run_id, std::string_view boot_id) {
+std::string encode_run(const RunRecord& run) {
   std::string out;
-  put_le<uint64_t>(out, run_id);
-  put_sized(out, boot_id);
+  put_le<uint64_t>(out, run.run_id);
+  put_sized(out, run.place.boot_id);
+  for (const FolderPlace& folder : {run.place.output, run.place.state}) {
+    for (const uint64_t value : {folder.device, folder.mount, folder.inode, folder.born})
+      put_varint(out, value);
+  }
   return out;
+}
+
+std::optional<RunRecord> decode_run(std::string_view payload) {
+  VarintReader in(payload);
+  RunRecord run;
+  run.run_id = in.take_u64();
+  run.place.boot_id = in.take_text();
+  if (in.ok_at_end()) return run;
+  for (FolderPlace* folder : {&run.place.output, &run.place.state}) {
+    for (uint64_t* field : {&folder->device, &folder->mount, &folder->inode, &folder->born})
+      *field = in.take();
+  }
+  run.flushes_are_marked = true;
+  return in.ok_at_end() ? std::optional(std::move(run)) : std::nullopt;
 }
 
 std::string ledger_base(uint64_t job_id, const JobIdentity& identity,

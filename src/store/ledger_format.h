@@ -2,7 +2,7 @@
 // that every ledger begins with. Pure.
 //
 //     offset 0   "GFLEDGER"             8 bytes
-//            8   format version         u32, 4; a ledger of version 3 is read, too
+//            8   format version         u32, 4 (3 is read, and continued as 4)
 //           12   zero                   u32
 //           16   job id                 u64, random: the files beside the ledger carry it too
 //           24   records (store/record.h), seeded with the job's id up to the first RUN
@@ -12,7 +12,9 @@
 //
 //     IDENTITY    1  the job (store/job_identity.h)
 //     CHECKPOINT  2  the whole state, where the ledger was written anew (LedgerState::checkpoint)
-//     RUN         3  run id u64, boot id text: a process begins to write
+//     RUN         3  run id u64, boot id text: a process begins to write. Since format 4 also where
+//                    it found output and state folder: device, mount, inode, born of each
+//                    (store/place.h)
 //     PAGE        4  facts, before the first of its names is handed out
 //     STORED      5  page, ranges of names, bytes, sum over the contents (store/content_hash.h)
 //     FAIL        6  page, ranges of names, how many of them are rejected, size of the failure log
@@ -24,11 +26,17 @@
 //     RELIST     11  nothing: the listing begins anew
 //     SHARD      12  worker, number, end, finished (0 or 1): how much of a shard is committed;
 //                    stands before the STORED of the names in it, so that these are never cut
+//     EPOCH      13  a number: the shards of all earlier runs have lower ones
 //
 //     facts       next (0 marker, 1 none, 2 same), marker if there is one, listed, names,
 //                 duplicates, rejected, filtered, size of the failure log, hash of the names;
 //                 with 2, hash of all names of the page up to the limit
 //     ranges      how many, then for each the gap before it and its length
+//
+// A write tells of things that belong together, as the end of a shard and the names in it do. So
+// the last record of each has kEndOfFlush in its type, and recovery stops at one of these: a write
+// that was torn says nothing. (Rejected: a record that closes a write, ten bytes for what a bit can
+// say.) Of records behind a RUN of format 3, each is a write by itself.
 //
 // SYNCED has the job's seed so that it can be read when the RUN before it cannot: what it covers
 // must never pass for a torn end.
@@ -45,6 +53,7 @@
 #include <string_view>
 
 #include "store/job_identity.h"
+#include "store/place.h"
 
 namespace gigafetch::store {
 
@@ -55,7 +64,12 @@ inline constexpr char kNewLedgerFile[] = "ledger.new";
 inline constexpr std::string_view kLedgerMagic = "GFLEDGER";
 inline constexpr uint32_t kLedgerVersion = 4;
 inline constexpr uint32_t kOldestLedgerVersion = 3;
+// Where it stands.
+inline constexpr size_t kLedgerVersionOffset = 8;
 inline constexpr size_t kLedgerHeaderBytes = 24;
+// What is longer is not read, and so it is not written either. A ledger is some bytes a page and is
+// written anew long before this.
+inline constexpr uint64_t kMaxLedgerBytes = uint64_t{1} << 30;
 
 enum class LedgerRecord : uint8_t {
   identity = 1,
@@ -70,7 +84,14 @@ enum class LedgerRecord : uint8_t {
   retry = 10,
   relist = 11,
   shard = 12,
+  epoch = 13,
 };
+
+// Set in the type of the last record of a write.
+inline constexpr uint8_t kEndOfFlush = 0x80;
+constexpr LedgerRecord type_of(uint8_t type) {
+  return static_cast<LedgerRecord>(type & ~kEndOfFlush);
+}
 
 // Whether such a record is seeded with the job's id wherever it stands.
 constexpr bool is_of_job(LedgerRecord type) {
@@ -78,7 +99,14 @@ constexpr bool is_of_job(LedgerRecord type) {
 }
 
 // The payload of a RUN.
-std::string run_payload(uint64_t run_id, std::string_view boot_id);
+struct RunRecord {
+  uint64_t run_id = 0;
+  RunPlace place;
+  bool flushes_are_marked = false;  // set by decode_run: it is of format 4
+};
+std::string encode_run(const RunRecord& run);
+// The way back, of either format; nullopt when it is none.
+std::optional<RunRecord> decode_run(std::string_view payload);
 // Header and base records of a ledger file. `run` is the payload of its RUN.
 std::string ledger_base(uint64_t job_id, const JobIdentity& identity,
                         const std::optional<std::string>& checkpoint, std::string_view run);

@@ -62,6 +62,10 @@ bool apply(LedgerRecord type, std::string_view payload, LedgerState& state) {
       const ShardEnd end = take_shard_end(in);
       return in.ok_at_end() && state.add_shard(end);
     }
+    case LedgerRecord::epoch: {
+      const auto first = static_cast<uint32_t>(in.take_up_to(UINT32_MAX));
+      return in.ok_at_end() && state.add_epoch(first);
+    }
     case LedgerRecord::relist:
       return payload.empty() && state.relist();
     case LedgerRecord::identity:
@@ -87,23 +91,25 @@ class Walk {
     std::optional<JobIdentity> identity = decode_identity(record.payload);
     if (!identity) return false;
     image.identity = std::move(*identity);
-    const bool has_trail = get_le<uint32_t>(file_.data() + kLedgerMagic.size()) >= 4;
+    const bool has_trail = get_le<uint32_t>(file_.data() + kLedgerVersionOffset) >= 4;
     if (next(job_id_, LedgerRecord::checkpoint, record) &&
         !image.state.restore(record.payload, has_trail)) {
       return false;
     }
-    if (!next(job_id_, LedgerRecord::run, record) || !take_run(record.payload, image)) return false;
+    if (!next(job_id_, LedgerRecord::run, record) || !take_run(record.payload)) return false;
+    note_flushed();
     image.base_end = synced_ = at_;
     return true;
   }
 
-  // The records behind the base, up to `limit`.
+  // The records behind the base, up to `limit`. Of a flush that is not whole some may have been
+  // applied: then at() is not flushed().
   void read_rest(LedgerImage& image, uint64_t limit) {
     Record record;
     while (at_ < limit && read(at_, record)) {
-      const auto type = static_cast<LedgerRecord>(record.type);
+      const LedgerRecord type = type_of(record.type);
       if (type == LedgerRecord::run) {
-        if (!take_run(record.payload, image)) return;
+        if (!take_run(record.payload)) return;
       } else if (type == LedgerRecord::synced) {
         const std::optional<uint64_t> covered = covers(record);
         if (!covered || *covered > at_) return;
@@ -112,10 +118,14 @@ class Walk {
         return;
       }
       at_ = record.end;
+      if (!flushes_are_marked_ || (record.type & kEndOfFlush) != 0) note_flushed();
     }
   }
 
   uint64_t at() const { return at_; }
+  // Where the last whole flush ends.
+  uint64_t flushed() const { return flushed_; }
+  const RunPlace& last_run() const { return flushed_run_; }
   // What the last SYNCED read so far covers.
   uint64_t synced() const { return synced_; }
 
@@ -124,14 +134,14 @@ class Walk {
   uint64_t search_behind(uint64_t& files) {
     uint64_t covered = 0;
     Record record;
-    for (uint64_t at = at_ + 1; at < file_.size();) {
+    // A record that ends no flush may be valid; one that contradicts the others is passed over.
+    for (uint64_t at = flushed_ < at_ ? flushed_ : at_ + 1; at < file_.size();) {
       if (!read(at, record, kMaxSearchedBytes)) {
         ++at;
         continue;
       }
-      LedgerImage ignored;
-      if (record.type == static_cast<uint8_t>(LedgerRecord::run)) take_run(record.payload, ignored);
-      if (record.type == static_cast<uint8_t>(LedgerRecord::synced)) {
+      if (type_of(record.type) == LedgerRecord::run) take_run(record.payload);
+      if (type_of(record.type) == LedgerRecord::synced) {
         covered = std::max(covered, covers(record).value_or(0));
       }
       files += files_in(record);
@@ -142,8 +152,8 @@ class Walk {
 
  private:
   bool read(uint64_t at, Record& record, size_t max_bytes = SIZE_MAX) const {
-    const auto type = static_cast<LedgerRecord>(file_[at]);
-    return type <= LedgerRecord::shard && read_record(file_.substr(at, max_bytes), at,
+    const LedgerRecord type = type_of(static_cast<uint8_t>(file_[at]));
+    return type <= LedgerRecord::epoch && read_record(file_.substr(at, max_bytes), at,
                                                       is_of_job(type) ? job_id_ : run_id_, record);
   }
 
@@ -154,13 +164,18 @@ class Walk {
     return there;
   }
 
-  bool take_run(std::string_view payload, LedgerImage& image) {
-    VarintReader in(payload);
-    const uint64_t run_id = in.take_u64();
-    image.boot_id = in.take_text();
-    if (!in.ok_at_end()) return false;
-    run_id_ = run_id;
+  bool take_run(std::string_view payload) {
+    std::optional<RunRecord> run = decode_run(payload);
+    if (!run) return false;
+    run_id_ = run->run_id;
+    flushes_are_marked_ = run->flushes_are_marked;
+    run_ = std::move(run->place);
     return true;
+  }
+
+  void note_flushed() {
+    flushed_ = at_;
+    if (flushed_run_ != run_) flushed_run_ = run_;
   }
 
   static std::optional<uint64_t> covers(const Record& record) {
@@ -170,7 +185,7 @@ class Walk {
   }
 
   static uint64_t files_in(const Record& record) {
-    if (record.type != static_cast<uint8_t>(LedgerRecord::stored)) return 0;
+    if (type_of(record.type) != LedgerRecord::stored) return 0;
     VarintReader in(record.payload);
     in.take();
     uint64_t files = 0;
@@ -182,20 +197,35 @@ class Walk {
   std::string_view file_;
   uint64_t job_id_ = 0;
   uint64_t run_id_ = 0;
+  bool flushes_are_marked_ = false;
+  RunPlace run_;          // of the last RUN read
+  RunPlace flushed_run_;  // of the last one in a whole flush
   uint64_t at_ = 0;
+  uint64_t flushed_ = 0;
   uint64_t synced_ = 0;
 };
+
+// What the records up to `limit` say, where a whole flush ends.
+void take_state_at(std::string_view file, uint64_t limit, LedgerImage& image) {
+  LedgerImage read;
+  Walk walk(file);
+  walk.read_base(read);
+  walk.read_rest(read, limit);
+  if (walk.flushed() < walk.at()) return take_state_at(file, walk.flushed(), image);
+  image.state = std::move(read.state);
+  image.size = walk.flushed();
+}
 
 Result<void> check_header(std::string_view file) {
   const std::string_view magic = file.substr(0, kLedgerMagic.size());
   if (file.size() < kLedgerHeaderBytes || magic != kLedgerMagic) return damaged(0, kBaseDamage);
-  const auto version = get_le<uint32_t>(file.data() + kLedgerMagic.size());
+  const auto version = get_le<uint32_t>(file.data() + kLedgerVersionOffset);
   if (version < kOldestLedgerVersion || version > kLedgerVersion) {
     return error(
         ErrorCode::malformed,
-        "the ledger has format {}, this program writes format {}; use the program that began "
+        "the ledger has format {}, this program reads formats {} to {}; use the program that began "
         "the job, or --restart",
-        version, kLedgerVersion);
+        version, kOldestLedgerVersion, kLedgerVersion);
   }
   if (get_le<uint32_t>(file.data() + 12) != 0) return damaged(12, kBaseDamage);
   return {};
@@ -203,13 +233,14 @@ Result<void> check_header(std::string_view file) {
 
 }  // namespace
 
-Result<LedgerImage> recover_ledger(std::string_view file, std::string_view boot_id, bool repair) {
+Result<LedgerImage> recover_ledger(std::string_view file, const Surroundings& now, bool repair) {
   if (Result<void> checked = check_header(file); !checked) return std::move(checked).failure();
   LedgerImage image;
+  image.version = get_le<uint32_t>(file.data() + kLedgerVersionOffset);
   Walk walk(file);
   if (!walk.read_base(image)) return damaged(walk.at(), kBaseDamage);
   walk.read_rest(image, file.size());
-  image.size = walk.at();
+  image.size = walk.flushed();
   if (image.size < file.size()) {
     uint64_t lost_files = 0;
     const bool was_synced = walk.search_behind(lost_files) > image.size;
@@ -223,16 +254,13 @@ Result<LedgerImage> recover_ledger(std::string_view file, std::string_view boot_
     image.repaired = was_synced;
     image.lost_files = lost_files;
   }
-  image.synced = walk.synced();
-  image.rebooted = image.boot_id != boot_id;
-  if (image.rebooted) {
+  if (walk.flushed() < walk.at()) take_state_at(file, walk.flushed(), image);
+  image.last_run = walk.last_run();
+  image.synced = std::min(walk.synced(), image.size);
+  image.distrust = distrust(image.last_run, now);
+  if (image.distrust != Distrust::none) {
     const uint64_t stored = image.state.totals().stored;
-    LedgerImage covered;
-    Walk again(file);
-    again.read_base(covered);
-    again.read_rest(covered, image.synced);
-    image.state = std::move(covered.state);
-    image.size = again.at();
+    take_state_at(file, image.synced, image);
     image.lost_files += stored - std::min(stored, image.state.totals().stored);
   }
   image.cut = file.size() - image.size;

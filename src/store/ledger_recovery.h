@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "store/job_identity.h"
 #include "store/ledger_state.h"
+#include "store/place.h"
 
 namespace gigafetch::store {
 
@@ -15,21 +16,23 @@ struct LedgerImage {
   uint64_t job_id = 0;
   JobIdentity identity;
   LedgerState state;
-  std::string boot_id;    // of the last run that wrote to it
+  RunPlace last_run;      // of the last run that wrote to it
   uint64_t base_end = 0;  // behind the records that the file was made with
   uint64_t size = 0;      // bytes that count; what stands behind them is to be cut
   uint64_t cut = 0;       // bytes that stand behind them
   uint64_t synced = 0;    // of those that count, bytes that are known to be on the device
-  bool rebooted = false;  // the host was started anew since: only what was synced counts
+  uint32_t version = 0;   // of the format, as the header has it
+  // Why only what was synced counts; none: all does.
+  Distrust distrust = Distrust::none;
   bool repaired = false;  // damage below a synced offset was cut, because it was asked for
   // Files that valid records behind the cut call stored: they are fetched again.
   uint64_t lost_files = 0;
 };
 
-// `boot_id` is that of the running system. Under the same one every valid record counts, since the
-// page cache has outlived the processes; under another one, what the last SYNCED covers. A torn end
-// is cut. Fails (malformed, with the place) when there is damage below an offset that a SYNCED
-// covers, or in what the file was made with; with `repair` the former is cut as well.
-Result<LedgerImage> recover_ledger(std::string_view file, std::string_view boot_id, bool repair);
+// Where distrust() has nothing against it every whole flush counts, since the page cache has
+// outlived the processes; else what the last SYNCED covers. A torn end is cut. Fails (malformed,
+// with the place) when there is damage below an offset that a SYNCED covers, or in what the file
+// was made with; with `repair` the former is cut as well.
+Result<LedgerImage> recover_ledger(std::string_view file, const Surroundings& now, bool repair);
 
 }  // namespace gigafetch::store

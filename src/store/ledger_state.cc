@@ -240,8 +240,8 @@ std::string LedgerState::checkpoint(uint64_t archive_bytes) const {
   }
   for (const auto& [number, page] : open_)
     put_open_page(out, number, page);
-  shards_.put(out);
   put_trail(out, trail_);
+  shards_.put(out);
   return out;
 }
 
@@ -267,10 +267,10 @@ bool LedgerState::restore(std::string_view checkpoint, bool has_trail) {
     const bool fits = number < read.next_page_ && open;
     if (!fits || !read.open_.emplace(number, std::move(page)).second) return false;
   }
-  if (!read.shards_.take(in)) return false;
   read.trail_.known = false;
   if (has_trail) read.trail_ = take_trail(in);
-  if (!in.ok_at_end()) return false;
+  // Last: they take what is left.
+  if (!read.shards_.take(in) || !in.ok_at_end()) return false;
   *this = std::move(read);
   return true;
 }

@@ -150,6 +150,7 @@ class LedgerState {
   bool add_failed(uint64_t page, const std::vector<IndexRange>& ranges, uint32_t rejected,
                   uint64_t log_end);
   bool add_shard(const ShardEnd& end) { return shards_.add(end); }
+  bool add_epoch(uint32_t first) { return shards_.add_epoch(first); }
   // The listing begins anew. Files stay; pages that are met again are known by their hash.
   bool relist();
 

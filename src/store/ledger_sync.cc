@@ -8,12 +8,15 @@
 #include "base/io.h"
 #include "store/ledger_format.h"
 #include "store/page_archive.h"
+#include "store/place.h"
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 
 Result<void> SyncJob::run() const {
   Result<void> synced = sync();
   if (synced) return write_anew();
+  note_io_error(state_fd);
   // At once, before anybody can die over it: a device tells of a lost write only once, and whoever
   // comes next would believe the records (syncfs(2), fsync(2)).
   if (::ftruncate(ledger_fd, static_cast<off_t>(synced_before)) != 0) {
@@ -47,9 +50,8 @@ Result<void> SyncJob::write_anew() const {
 }
 
 Result<UniqueFd> write_new_ledger(int state_fd, std::string_view bytes) {
-  UniqueFd fd(::openat(state_fd, kNewLedgerFile,
-                       O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd) return errno_error(errno, "cannot make the ledger");
+  UniqueFd fd = open_regular(state_fd, kNewLedgerFile, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
+  if (!fd) return not_opened(errno, "cannot make the ledger");
   if (const int failed = write_all(fd.get(), bytes); failed != 0) {
     return errno_error(failed, "cannot write the ledger");
   }

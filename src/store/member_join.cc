@@ -127,12 +127,14 @@ Result<void> compare_all(std::string_view bytes, const MemberJoin::Hooks& hooks,
       std::string_view rest = bytes.substr(static_cast<size_t>(from->record - bytes.data()));
       group.push_back(*take_record(rest));
     }
-    std::sort(group.begin(), group.end(), [](const Record& a, const Record& b) {
-      const auto rank = [](Kind kind) {
-        return kind == Kind::listed ? 0 : kind == Kind::stranger ? 1 : 2;
-      };
-      return std::tuple(rank(a.kind), a.mtime, a.spot) < std::tuple(rank(b.kind), b.mtime, b.spot);
-    });
+    const auto order = [&](const Record& record) {
+      const int rank = record.kind == Kind::listed ? 0 : record.kind == Kind::stranger ? 1 : 2;
+      const uint64_t shard = record.spot.shard;
+      const size_t epoch = shard < hooks.epochs.size() ? hooks.epochs[shard] : 0;
+      return std::tuple(rank, epoch, record.mtime, record.spot);
+    };
+    std::sort(group.begin(), group.end(),
+              [&](const Record& a, const Record& b) { return order(a) < order(b); });
     if (Result<void> compared = compare(group, hooks, report); !compared) return compared;
   }
   return {};

@@ -46,6 +46,9 @@ class MemberJoin {
   struct Hooks {
     std::function<Result<void>(std::string_view name)> on_missing;
     std::function<Result<void>(std::string_view name, std::string_view damage)> on_different;
+    // That of each shard (store/shard_ends.h): of two members the one in the later epoch was stored
+    // later; within one, the one with the later time. Empty: all are of one.
+    std::vector<size_t> epochs = {};
   };
   static constexpr size_t kMaxExamples = 10;
 

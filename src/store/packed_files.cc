@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/unique_fd.h"
 #include "store/content_hash.h"
+#include "store/regular_file.h"
 #include "store/shard_folder.h"
 
 namespace gigafetch::store {
@@ -29,7 +30,7 @@ constexpr size_t kReadersWithMemory = 4;
 class MappedFile {
  public:
   MappedFile(int folder_fd, const std::string& file) {
-    const UniqueFd fd(::openat(folder_fd, file.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    const UniqueFd fd = open_regular(folder_fd, file.c_str(), O_RDONLY);
     struct stat there;
     if (!fd || ::fstat(fd.get(), &there) != 0 || there.st_size == 0) return;
     const auto size = static_cast<size_t>(there.st_size);
@@ -73,7 +74,7 @@ Result<std::vector<CountedShard>> counted_shards(int output_fd, const ShardEnds&
       return error(ErrorCode::malformed, "the shard '{}' has {} bytes, and {} were stored in it",
                    file, *size, open->second);
     }
-    shards.push_back({*name, is_open ? open->second : *size});
+    shards.push_back({*name, is_open ? open->second : *size, ends.epoch_of(id.number)});
     return {};
   };
   if (Result<void> walked = for_shard_files(output_fd, look); !walked) {
@@ -328,12 +329,17 @@ Result<std::optional<PackedFiles::Found>> PackedFiles::find(std::string_view nam
   if (table_ != nullptr) return find_in_table(name, path);
   const uint32_t hash = index_hash(name);
   std::optional<Found> last;
+  std::pair<size_t, uint64_t> last_stored;
   for (size_t i = 0; i < shards_.size(); ++i) {
     for (const IndexRun& run : shards_[i].runs) {
       for (const MemberPlace& at : run.find(hash)) {
         Result<std::optional<Found>> found = try_place({i, at}, path);
         if (!found) return std::move(found).failure();
-        if (*found && (!last || (*found)->mtime >= last->mtime)) last.emplace(std::move(**found));
+        if (!*found) continue;
+        const std::pair stored(shards_[i].counted.epoch, (*found)->mtime);
+        if (last && stored < last_stored) continue;
+        last.emplace(std::move(**found));
+        last_stored = stored;
       }
     }
   }
@@ -355,11 +361,16 @@ Result<std::optional<PackedFiles::Found>> PackedFiles::find_in_table(std::string
   Result<std::vector<MemberSpot>> spots = table_->find(hash_of_name(name));
   if (!spots) return std::move(spots).failure();
   std::optional<Found> last;
+  std::pair<size_t, uint64_t> last_stored;
   for (const MemberSpot& spot : *spots) {
     look_up();
     Result<std::optional<Found>> found = try_place({spot.shard, spot.place}, path);
     if (!found) return found;
-    if (*found && (!last || (*found)->mtime >= last->mtime)) last = std::move(*found);
+    if (!*found) continue;
+    const std::pair stored(shards_[spot.shard].counted.epoch, (*found)->mtime);
+    if (last && stored < last_stored) continue;
+    last = std::move(*found);
+    last_stored = stored;
   }
   if (!last && table_->lost()) return *table_->lost();
   return last;

@@ -30,6 +30,7 @@ namespace gigafetch::store {
 struct CountedShard {
   ShardName name;
   uint64_t end = 0;  // bytes
+  size_t epoch = 0;  // store/shard_ends.h
 };
 
 // The shards in the folder of which something is committed, by worker and number. Fails when one
@@ -91,7 +92,8 @@ class PackedFiles final : public StoredBodies {
   };
 
   // The name's member; nullopt when there is none. Of several (the listing has changed, and the
-  // name was fetched again) it is the one stored last, as far as indexes or the table go.
+  // name was fetched again) it is the one stored last, as far as indexes or the table go: that of
+  // the last epoch; within one, that of the latest time.
   Result<std::optional<Found>> find(std::string_view name);
   Result<std::optional<Found>> find_in_table(std::string_view name, std::string_view path);
   Result<std::optional<Found>> try_place(const Place& place, std::string_view path);

@@ -10,11 +10,11 @@
 #include "base/unique_fd.h"
 #include "store/ledger_fields.h"
 #include "store/record.h"
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 namespace {
 
-constexpr char kFile[] = "pages";
 constexpr uint8_t kPage = 1;
 
 }  // namespace
@@ -30,8 +30,8 @@ std::string archive_records(const std::vector<DonePage>& pages, uint64_t offset,
 }
 
 Result<void> append_to_archive(int state_fd, uint64_t offset, std::string_view records) {
-  const UniqueFd fd(::openat(state_fd, kFile, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd) return errno_error(errno, "cannot open the archive of pages");
+  const UniqueFd fd = open_regular(state_fd, kArchiveFile, O_WRONLY | O_CREAT, 0600);
+  if (!fd) return not_opened(errno, "cannot open the archive of pages");
   if (::ftruncate(fd.get(), static_cast<off_t>(offset)) != 0 ||
       ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET) < 0) {
     return errno_error(errno, "cannot cut the archive of pages");
@@ -46,8 +46,8 @@ Result<void> append_to_archive(int state_fd, uint64_t offset, std::string_view r
 Result<void> read_archive(int state_fd, uint64_t job_id, uint64_t size,
                           const std::function<void(const DonePage& page)>& on_page) {
   if (size == 0) return {};
-  const UniqueFd fd(::openat(state_fd, kFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return errno_error(errno, "cannot open the archive of pages");
+  const UniqueFd fd = open_regular(state_fd, kArchiveFile, O_RDONLY);
+  if (!fd) return not_opened(errno, "cannot open the archive of pages");
   RecordFile records(fd.get(), job_id, 0, size);
   DonePage page;
   Record record;

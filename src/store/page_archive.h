@@ -19,6 +19,9 @@
 
 namespace gigafetch::store {
 
+// In the state folder.
+inline constexpr char kArchiveFile[] = "pages";
+
 // The bytes that `pages` add to an archive of `offset` bytes.
 std::string archive_records(const std::vector<DonePage>& pages, uint64_t offset, uint64_t job_id);
 

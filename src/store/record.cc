@@ -44,6 +44,12 @@ void append_record(std::string& out, uint64_t offset, uint64_t seed, uint8_t typ
   put_le<uint64_t>(out, checksum(std::string_view(out).substr(begin), offset, seed));
 }
 
+void change_type(std::string& out, size_t begin, uint64_t offset, uint64_t seed, uint8_t type) {
+  out[begin] = static_cast<char>(type);
+  out.resize(out.size() - sizeof(uint64_t));
+  put_le<uint64_t>(out, checksum(std::string_view(out).substr(begin), offset, seed));
+}
+
 bool read_record(std::string_view bytes, uint64_t offset, uint64_t seed, Record& record) {
   if (bytes.empty()) return false;
   VarintReader in(bytes.substr(1));

@@ -29,6 +29,9 @@ struct Record {
 void append_record(std::string& out, uint64_t offset, uint64_t seed, uint8_t type,
                    std::string_view payload);
 
+// Gives the record that begins at `begin` of `out`, and is its last, another type.
+void change_type(std::string& out, size_t begin, uint64_t offset, uint64_t seed, uint8_t type);
+
 // The record at the beginning of `bytes`, which stand at `offset` of their file; false when there
 // is none that is whole and valid.
 bool read_record(std::string_view bytes, uint64_t offset, uint64_t seed, Record& record);

@@ -30,10 +30,37 @@ bool ShardEnds::is_finished(const ShardId& id) const {
   return numbers != finished_.end() && numbers->second.contains(id.number);
 }
 
+bool ShardEnds::add_epoch(uint32_t first) {
+  if (first <= epoch_begin() || first < next_number() || first > kMaxNumber) return false;
+  epochs_.push_back(first);
+  return true;
+}
+
+uint64_t ShardEnds::finished_count() const {
+  uint64_t count = 0;
+  for (const auto& [worker, numbers] : finished_)
+    count += numbers.count();
+  return count;
+}
+
+size_t ShardEnds::epoch_of(uint32_t number) const {
+  const auto behind = std::upper_bound(epochs_.begin(), epochs_.end(), number);
+  return static_cast<size_t>(behind - epochs_.begin());
+}
+
+uint32_t ShardEnds::next_number() const {
+  uint32_t next = epoch_begin();
+  for (const auto& [worker, numbers] : finished_)
+    next = std::max(next, numbers.ranges().back().end);
+  for (const auto& [id, end] : open_)
+    next = std::max(next, id.number + 1);
+  return next;
+}
+
 uint32_t ShardEnds::next_number(uint32_t worker) const {
-  uint32_t next = 0;
+  uint32_t next = epoch_begin();
   if (const auto numbers = finished_.find(worker); numbers != finished_.end()) {
-    next = numbers->second.ranges().back().end;
+    next = std::max(next, numbers->second.ranges().back().end);
   }
   // The last open one of this worker.
   const auto behind = open_.upper_bound(ShardId{worker, UINT32_MAX});
@@ -54,6 +81,11 @@ void ShardEnds::put(std::string& out) const {
     put_varint(out, worker);
     put_ranges(out, numbers.ranges());
   }
+  // Nothing where there are none, as in checkpoints of format 3.
+  if (epochs_.empty()) return;
+  put_varint(out, epochs_.size());
+  for (const uint32_t first : epochs_)
+    put_varint(out, first);
 }
 
 bool ShardEnds::take(VarintReader& in) {
@@ -76,6 +108,14 @@ bool ShardEnds::take(VarintReader& in) {
   }
   for (const auto& [id, end] : read.open_)
     if (read.is_finished(id)) return false;
+  const bool has_epochs = in.left() > 0;
+  const uint64_t epochs = has_epochs ? in.take() : 0;
+  if (has_epochs && epochs == 0) return false;
+  for (uint64_t i = 0; i < epochs && in.ok(); ++i) {
+    const auto first = static_cast<uint32_t>(in.take_up_to(kMaxNumber));
+    if (first <= read.epoch_begin()) return false;
+    read.epochs_.push_back(first);
+  }
   if (!in.ok()) return false;
   *this = std::move(read);
   return true;

@@ -9,6 +9,7 @@
 
 #include "base/unique_fd.h"
 #include "store/content_hash.h"
+#include "store/regular_file.h"
 #include "store/shard_reader.h"
 
 namespace gigafetch::store {
@@ -27,8 +28,7 @@ struct Signpost {
 class Signposts {
  public:
   Signposts(int output_fd, const CountedShard& shard)
-      : fd_(::openat(output_fd, index_file_of(shard.name.id).c_str(),
-                     O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)),
+      : fd_(open_regular(output_fd, index_file_of(shard.name.id).c_str(), O_RDONLY)),
         shard_end_(shard.end) {}
 
   // The first member that stands behind `place`; nullopt when none is known. Where a run ends,

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 namespace {
@@ -58,8 +59,8 @@ void ShardReader::release() {
 Result<ShardReader> ShardReader::open(int output_fd, const ShardName& name, uint64_t begin,
                                       uint64_t end) {
   const std::string file = file_of(name);
-  UniqueFd fd(::openat(output_fd, file.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return errno_error(errno, fmt::format("cannot open the shard '{}'", file));
+  UniqueFd fd = open_regular(output_fd, file.c_str(), O_RDONLY);
+  if (!fd) return not_opened(errno, fmt::format("cannot open the shard '{}'", file));
   return ShardReader(name, std::move(fd), begin, end);
 }
 

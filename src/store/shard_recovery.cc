@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/unique_fd.h"
+#include "store/regular_file.h"
 #include "store/shard_folder.h"
 #include "store/tar_format.h"
 #include "store/zstd_frames.h"
@@ -24,10 +25,18 @@ Result<void> remove(int output_fd, const std::string& file) {
 
 Result<ShardEnd> close_shard(int output_fd, const ShardName& name, uint64_t end, bool sync) {
   const std::string file = file_of(name);
-  const UniqueFd fd(::openat(output_fd, file.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd fd = open_regular(output_fd, file.c_str(), O_WRONLY);
+  if (!fd) return not_opened(errno, fmt::format("cannot open the shard '{}'", file));
   struct stat there;
-  if (!fd || ::fstat(fd.get(), &there) != 0) {
-    return errno_error(errno, fmt::format("cannot open the shard '{}'", file));
+  if (::fstat(fd.get(), &there) != 0) {
+    return errno_error(errno, fmt::format("cannot examine the shard '{}'", file));
+  }
+  // What is cut here would be cut from the other's file, too.
+  if (there.st_nlink > 1) {
+    return error(ErrorCode::exists,
+                 "the shard '{}' has another link (a copy made with cp -l?), and would be changed "
+                 "there, too: give this folder a file of its own (cp '{}' new && mv new '{}')",
+                 file, file, file);
   }
   if (static_cast<uint64_t>(there.st_size) < end) {
     return error(ErrorCode::malformed,

@@ -9,6 +9,15 @@
 #include "base/escape.h"
 
 namespace gigafetch::store {
+namespace {
+
+bool the_device_has_failed = false;
+
+}  // namespace
+
+bool StoreStatus::device_has_failed() {
+  return the_device_has_failed;
+}
 
 StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
                                   std::string_view path) {
@@ -41,6 +50,7 @@ StoreStatus StoreStatus::of_errno(int error_number, std::string_view operation,
       return StoreStatus(Kind::run, FailureClass::store_error, text + "; free some space");
     case EROFS:
     case EIO:
+      the_device_has_failed = true;
       return StoreStatus(Kind::run, FailureClass::store_error, text + "; mend the file system");
     case EFBIG:
       return file(FailureClass::store_error, text + "; let files grow larger (ulimit -f)");

@@ -40,6 +40,9 @@ class [[nodiscard]] StoreStatus {
   static StoreStatus refused_name(std::string_view path, std::string_view why);
   // The status that belongs to what stands at `path`: ok for a regular file.
   static StoreStatus of_mode(mode_t mode, std::string_view operation, std::string_view path);
+  // Whether of_errno has met, in this process, a device that fails: files that were stored before
+  // may be lost, too.
+  static bool device_has_failed();
 
   bool ok() const { return kind_ == Kind::ok; }
   Kind kind() const { return kind_; }

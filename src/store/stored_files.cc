@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <optional>
+#include "store/regular_file.h"
 
 namespace gigafetch::store {
 namespace {
@@ -80,13 +81,9 @@ StoreStatus StoredFiles::is_own(int directory_fd, mode_t mode) {
 StoreStatus StoredFiles::open(std::string_view name, UniqueFd& file_fd) {
   int directory_fd = -1;
   if (StoreStatus status = locate(name, directory_fd); !status.ok()) return status;
-  // O_NONBLOCK: a planted pipe must not block us.
-  file_fd.reset(::openat(directory_fd, file_.c_str(),
-                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!file_fd) return StoreStatus::of_errno(errno, "open", path_);
-  struct stat there;
-  if (::fstat(file_fd.get(), &there) != 0) return StoreStatus::of_errno(errno, "examine", path_);
-  return is_own(directory_fd, there.st_mode);
+  file_fd = open_regular(directory_fd, file_.c_str(), O_RDONLY);
+  if (!file_fd) return StoreStatus::of_errno(errno, "read", path_);
+  return is_own(directory_fd, S_IFREG);
 }
 
 std::optional<FailureClass> StoredFiles::refuses(std::string_view name) {

@@ -20,6 +20,7 @@
 #include "store/ledger.h"
 #include "store/member_table.h"
 #include "store/packed_files.h"
+#include "store/place.h"
 #include "store/room.h"
 #include "store/stored_files.h"
 #include "store/tar_sink.h"
@@ -51,7 +52,8 @@ Result<std::unique_ptr<store::StoredBodies>> open_stored(const Settings& setting
     return Stored(
         std::make_unique<store::StoredFiles>(place.output_fd, settings.layout, settings.names));
   }
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(place.state_fd);
+  Result<std::optional<store::LedgerImage>> image =
+      store::Ledger::read(place.state_fd, false, place.output_fd);
   if (!image) return std::move(image).failure();
   if (!image->has_value()) return error(ErrorCode::not_found, "the ledger has been removed");
   if (settings.members == nullptr) return store::open_stored(place.output_fd, **image);
@@ -263,6 +265,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
   void on_store_broken(std::string_view text) override { outbox_.end_broken(text); }
 
   void on_broken(std::string_view text) override {
+    if (store::StoreStatus::device_has_failed()) store::note_io_error(place_.state_fd);
     fetcher_.halt();
     send(wire::Fatal{std::string(text)});
   }

@@ -12,6 +12,8 @@
 //   GIGAFETCH_FOLD     "RULES FOLDER": below the folder names fold as the rules say (folding.h), as
 //                      far as open, openat, openat2, mkdir, mkdirat, fstatat and unlinkat go.
 //   GIGAFETCH_BOOT_ID  what /proc/sys/kernel/random/boot_id says.
+//   GIGAFETCH_MOUNT_ID what statx(2) says that the mount of everything is called (a number); marks
+//                      in memory (F_GET_RW_HINT) are not to be had. Another value is another mount.
 //
 // The count is kept over fork(2), and starts anew with execve(2). Standard input, output and error,
 // sockets, pipes and the system's own folders are left alone. fork and pthread_create have no path.
@@ -92,6 +94,7 @@ struct Settings {
 
   const std::string trace = environment("GIGAFETCH_TRACE");
   const std::string boot_id = environment("GIGAFETCH_BOOT_ID");
+  const std::string mount_id = environment("GIGAFETCH_MOUNT_ID");
   const std::string faults = environment("GIGAFETCH_FAULTS");
   const bool active = !faults.empty() || !trace.empty();
   const std::string calls = item(value_of("calls"));
@@ -369,11 +372,33 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
   return settings().error;
 }
 
+int statx(int folder, const char* name, int flags, unsigned mask, struct statx* there) noexcept {
+  const int result = REAL(statx)(folder, name, flags, mask, there);
+  if (result == 0 && !settings().mount_id.empty()) {
+    there->stx_mask |= 0x4000;  // STATX_MNT_ID_UNIQUE
+    there->stx_mnt_id = std::strtoull(settings().mount_id.c_str(), nullptr, 10);
+  }
+  return result;
+}
+
+int fcntl(int fd, int command, ...) {
+  va_list arguments;
+  va_start(arguments, command);
+  void* const argument = va_arg(arguments, void*);
+  va_end(arguments);
+  const int result = REAL(fcntl)(fd, command, argument);
+  if (result == 0 && command == F_GET_RW_HINT && !settings().mount_id.empty()) {
+    *static_cast<uint64_t*>(argument) = 0;
+  }
+  return result;
+}
+
 static_assert(sizeof(off_t) == sizeof(off64_t), "the names below are the same functions");
 int open64(const char*, int, ...) __attribute__((alias("open")));
 int openat64(int, const char*, int, ...) __attribute__((alias("openat")));
 ssize_t pwrite64(int, const void*, size_t, off64_t) __attribute__((alias("pwrite")));
 int fstatat64(int, const char*, struct stat64*, int) noexcept __attribute__((alias("fstatat")));
+int fcntl64(int, int, ...) __attribute__((alias("fcntl")));
 int ftruncate64(int, off64_t) noexcept __attribute__((alias("ftruncate")));
 
 }  // extern "C"

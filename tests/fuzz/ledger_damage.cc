@@ -3,8 +3,9 @@
 // written as a checkpoint is read back the same.
 //
 // Input: damage (position in 2 bytes, the bits to flip in 1; 0 cuts the file there), whether there
-// is a checkpoint (bit 0) and another boot (bit 1), then records: a type, a length and the payload.
-// The checkpoint, when there is one, is the first of them, without a type.
+// is a checkpoint (bit 0), another boot (bit 1) and a RUN of format 4 (bit 2), then records: a
+// type, a length and the payload. The checkpoint, when there is one, is the first of them, without
+// a type.
 #include "store/ledger_format.h"
 #include "store/ledger_recovery.h"
 
@@ -29,7 +30,7 @@ const std::string kBoot = "boot";
 
 class Writer {
  public:
-  explicit Writer(Input& input, bool has_checkpoint) {
+  Writer(Input& input, bool has_checkpoint, bool has_places) {
     file_ = kLedgerMagic;
     put_le<uint32_t>(file_, kLedgerVersion);
     put_le<uint32_t>(file_, 0);
@@ -40,14 +41,17 @@ class Writer {
     std::string run;
     put_le<uint64_t>(run, kRun);
     put_sized(run, kBoot);
+    for (uint64_t value = 1; has_places && value <= 8; ++value)
+      put_varint(run, value);
     add(LedgerRecord::run, kJob, run);
     base_end = file_.size();
     while (!input.rest().empty()) {
-      const auto type = static_cast<LedgerRecord>(input.take_byte() & 15);
+      const auto type = static_cast<LedgerRecord>(input.take_byte() & (kEndOfFlush | 15));
       const std::string_view payload = input.take_bytes(input.take_byte());
-      const bool is_run = type == LedgerRecord::run;
-      add(type, is_of_job(type) ? kJob : run_, payload);
-      if (type == LedgerRecord::synced) note_synced(payload);
+      const LedgerRecord plain = type_of(static_cast<uint8_t>(type));
+      const bool is_run = plain == LedgerRecord::run;
+      add(type, is_of_job(plain) ? kJob : run_, payload);
+      if (plain == LedgerRecord::synced) note_synced(payload);
       if (is_run && payload.size() >= sizeof run_) run_ = get_le<uint64_t>(payload.data());
     }
   }
@@ -101,13 +105,17 @@ void check_checkpoint(const LedgerState& state) {
 
 // A cut may take the last RUN away, and with it the boot that the rest is of.
 Result<LedgerImage> recover_as_of_its_boot(std::string_view file) {
-  const Result<LedgerImage> image = recover_ledger(file, {}, false);
-  return image ? recover_ledger(file, image.value().boot_id, false) : image;
+  const Result<LedgerImage> image = recover_ledger(file, Surroundings(), false);
+  if (!image) return image;
+  Surroundings then;
+  then.here = image.value().last_run;
+  then.cache_is_marked = true;
+  return recover_ledger(file, then, false);
 }
 
 // Recovers, and checks what holds for every file.
 Result<LedgerImage> recover(std::string_view file, const std::string& boot, bool repair) {
-  Result<LedgerImage> image = recover_ledger(file, boot, repair);
+  Result<LedgerImage> image = recover_ledger(file, Surroundings::of_boot(boot), repair);
   if (!image) {
     require(image.failure().code == ErrorCode::malformed, "a refused ledger is malformed");
     return image;
@@ -137,7 +145,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t choice = input.take_byte();
   const bool has_checkpoint = (choice & 1) != 0;
   const std::string boot = (choice & 2) != 0 ? "another" : kBoot;
-  const Writer writer(input, has_checkpoint);
+  const Writer writer(input, has_checkpoint, (choice & 4) != 0);
   const std::string& file = writer.file();
 
   const Result<LedgerImage> whole = recover(file, boot, true);

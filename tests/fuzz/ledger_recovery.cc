@@ -2,8 +2,8 @@
 // and a cut leaves a state that was there before.
 //
 // Input: when the first byte is 0x80 or more, the bytes of a ledger. Otherwise records to be framed
-// with checksums that are right: type, length, payload, and so on. Before them stand two bytes that
-// tell where the file is then cut.
+// with checksums that are right: type, length, payload, and so on, behind a RUN of format 4 where
+// the first byte has 0x40. Before them stand two bytes that tell where the file is then cut.
 #include <string>
 
 #include "base/byte_order.h"
@@ -19,6 +19,7 @@ using fuzz::require;
 namespace {
 
 constexpr uint8_t kRaw = 0x80;
+constexpr uint8_t kPlaces = 0x40;
 constexpr uint64_t kJobId = 0x0102030405060708;
 constexpr uint64_t kRunId = 0x1112131415161718;
 constexpr std::string_view kBoot = "boot";
@@ -45,31 +46,35 @@ struct Outcome {
 };
 
 Outcome recover(std::string_view file, bool repair, bool check) {
-  Result<LedgerImage> image = recover_ledger(file, kBoot, repair);
+  Result<LedgerImage> image = recover_ledger(file, Surroundings::of_boot(kBoot), repair);
   if (!image) {
     require(image.failure().code == ErrorCode::malformed, "a refused ledger is malformed");
     return {true, false, 0};
   }
   require(image->size + image->cut == file.size(), "what counts and what is cut is the file");
   if (check) check_state(image->state);
-  return {false, image->rebooted, image->size};
+  return {false, image->distrust != Distrust::none, image->size};
 }
 
-void run_payload(std::string& out) {
+// That of format 4 has places: here the first numbers there are.
+void run_payload(std::string& out, bool has_places) {
   put_le<uint64_t>(out, kRunId);
   out += static_cast<char>(kBoot.size());
   out += kBoot;
+  for (char value = 0; has_places && value < 8; ++value)
+    out += value;
 }
 
-std::string framed(std::string_view records) {
+std::string framed(std::string_view records, bool has_places) {
   std::string file(kLedgerMagic);
   put_le<uint32_t>(file, kLedgerVersion);
   put_le<uint32_t>(file, 0);
   put_le<uint64_t>(file, kJobId);
   std::string run;
-  run_payload(run);
+  run_payload(run, has_places);
   const auto append = [&](LedgerRecord type, std::string_view payload) {
-    const bool of_job = is_of_job(type) || type == LedgerRecord::identity;
+    const bool of_job =
+        is_of_job(type_of(static_cast<uint8_t>(type))) || type == LedgerRecord::identity;
     const uint64_t seed = of_job ? kJobId : kRunId;
     append_record(file, file.size(), seed, static_cast<uint8_t>(type), payload);
   };
@@ -94,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     recover(input.substr(1), true, false);
     return 0;
   }
-  const std::string file = framed(input.substr(2));
+  const std::string file = framed(input.substr(2), (data[0] & kPlaces) != 0);
   const Outcome whole = recover(file, true, true);
   require(!whole.refused, "a ledger with a base can be repaired");
   recover(file, false, true);

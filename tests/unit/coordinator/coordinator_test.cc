@@ -547,7 +547,8 @@ std::string page_json(const Names& names, const std::string& marker = "") {
 }
 
 store::LedgerState recorded(const TempFolder& state) {
-  Result<std::optional<store::LedgerImage>> image = store::Ledger::read(state.fd());
+  Result<std::optional<store::LedgerImage>> image =
+      store::Ledger::read(state.fd(), false, state.fd());
   REQUIRE(image.ok());
   REQUIRE(image->has_value());
   return (*image)->state;
@@ -555,8 +556,8 @@ store::LedgerState recorded(const TempFolder& state) {
 
 // What would count after a power loss.
 store::LedgerState durable(const TempFolder& state) {
-  Result<store::LedgerImage> image =
-      store::recover_ledger(read_file(state / "ledger"), "another boot", false);
+  Result<store::LedgerImage> image = store::recover_ledger(
+      read_file(state / "ledger"), store::Surroundings::of_boot("another boot"), false);
   REQUIRE(image.ok());
   return image->state;
 }

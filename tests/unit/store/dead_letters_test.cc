@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -100,9 +101,15 @@ TEST_CASE("a link at the file's place is refused and not followed") {
 
 TEST_CASE("a failure that cannot be recorded is an error") {
   const TempFolder folder;
-  const UniqueFd devices(::open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  Result<DeadLetters> letters = DeadLetters::create(devices.get(), "full");
+  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  Result<DeadLetters> letters = DeadLetters::create(folder.fd(), "failed.jsonl");
   REQUIRE(letters.ok());
+  struct stat wanted, there;
+  REQUIRE(::stat((folder / "failed.jsonl").c_str(), &wanted) == 0);
+  for (int fd = 3; fd < 256; ++fd) {
+    if (::fstat(fd, &there) == 0 && there.st_ino == wanted.st_ino && there.st_dev == wanted.st_dev)
+      REQUIRE(::dup2(full.get(), fd) == fd);
+  }
   CHECK(letters->add("a", failure(FailureClass::reset, 0, 1, "text")).ok());
   const Result<void> flushed = letters->flush();
   REQUIRE_FALSE(flushed.ok());

@@ -26,7 +26,6 @@ constexpr size_t kBatches = 1'000;
 // A ledger's bytes, and what they say up to each record's end.
 struct Written {
   std::string bytes;
-  std::string boot_id;
   uint64_t base_end = 0;
   struct Boundary {
     uint64_t end = 0;
@@ -53,7 +52,6 @@ class Writer {
     Result<Ledger> made = Ledger::create(state_.fd(), job);
     REQUIRE(made.ok());
     ledger_.emplace(std::move(made).value());
-    written_.boot_id = current_boot_id().value();
     begin();
   }
 
@@ -168,6 +166,11 @@ class Writer {
   Written written_;
 };
 
+// The running system, or one that was started anew.
+Surroundings boot(bool again = false) {
+  return Surroundings::of_boot(again ? "another" : current_boot_id().value());
+}
+
 const Written& written() {
   static const Written all = Writer().write(kBatches);
   return all;
@@ -185,8 +188,7 @@ void cut_everywhere(const Written& ledger) {
     const std::string bytes(ledger.bytes, 0, size);
     ++cuts;
     for (const bool rebooted : {false, true}) {
-      Result<LedgerImage> image =
-          recover_ledger(bytes, rebooted ? "another" : ledger.boot_id, false);
+      Result<LedgerImage> image = recover_ledger(bytes, boot(rebooted), false);
       if (size < ledger.base_end) {
         wrong += image.ok() || image.failure().code != ErrorCode::malformed;
         ++refused;
@@ -195,8 +197,9 @@ void cut_everywhere(const Written& ledger) {
       const Written::Boundary& whole = ledger.before(size);
       const Written::Boundary& trusted = rebooted ? ledger.before(whole.synced) : whole;
       wrong += !image.ok() || image->state != trusted.state || image->size != trusted.end ||
-               image->cut != size - trusted.end || image->rebooted != rebooted ||
-               image->synced != whole.synced || image->repaired;
+               image->cut != size - trusted.end ||
+               (image->distrust != Distrust::none) != rebooted || image->synced != whole.synced ||
+               image->repaired;
     }
   }
   MESSAGE(ledger.bytes.size() << " bytes, " << ledger.boundaries.size() << " records; " << cuts
@@ -211,7 +214,7 @@ void flip_everywhere(const Written& ledger) {
     const uint64_t at = bit / 8;
     const auto mask = static_cast<char>(1 << bit % 8);
     bytes[at] = static_cast<char>(bytes[at] ^ mask);
-    Result<LedgerImage> image = recover_ledger(bytes, ledger.boot_id, false);
+    Result<LedgerImage> image = recover_ledger(bytes, boot(), false);
     bytes[at] = static_cast<char>(bytes[at] ^ mask);
     ++flips;
     const bool is_refused = !image.ok() && image.failure().code == ErrorCode::malformed;
@@ -252,8 +255,7 @@ TEST_CASE("with --repair a flipped bit costs what stands behind it, never anythi
     const auto mask = static_cast<char>(1 << bit % 8);
     bytes[at] = static_cast<char>(bytes[at] ^ mask);
     for (const bool rebooted : {false, true}) {
-      Result<LedgerImage> image =
-          recover_ledger(bytes, rebooted ? "another" : ledger.boot_id, true);
+      Result<LedgerImage> image = recover_ledger(bytes, boot(rebooted), true);
       const Written::Boundary& whole = ledger.before(at);
       const Written::Boundary& trusted = rebooted ? ledger.before(whole.synced) : whole;
       repairs += image.ok() && image->repaired;
@@ -276,8 +278,8 @@ TEST_CASE("records of one place are nothing in another") {
     std::string twice = ledger.bytes, without = ledger.bytes;
     twice.insert(end, ledger.bytes, begin, end - begin);
     without.erase(begin, end - begin);
-    Result<LedgerImage> doubled = recover_ledger(twice, ledger.boot_id, true);
-    Result<LedgerImage> cut = recover_ledger(without, ledger.boot_id, true);
+    Result<LedgerImage> doubled = recover_ledger(twice, boot(), true);
+    Result<LedgerImage> cut = recover_ledger(without, boot(), true);
     taken += !doubled.ok() || doubled->size != end;
     taken += !cut.ok() || cut->size != begin;
   }
@@ -292,8 +294,8 @@ TEST_CASE("random bytes are no ledger, and behind one they are a torn end") {
     std::string noise(random.below(4'000), '\0');
     for (char& byte : noise)
       byte = static_cast<char>(random.below(random.chance(0.5) ? 256 : 12));
-    wrong += recover_ledger(noise, ledger.boot_id, true).ok();
-    Result<LedgerImage> image = recover_ledger(ledger.bytes + noise, ledger.boot_id, false);
+    wrong += recover_ledger(noise, boot(), true).ok();
+    Result<LedgerImage> image = recover_ledger(ledger.bytes + noise, boot(), false);
     wrong += !image.ok() || image->state != ledger.boundaries.back().state ||
              image->size != ledger.bytes.size();
   }

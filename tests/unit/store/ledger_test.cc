@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/temp_folder.h"
+#include "store/ledger_fields.h"
 #include "store/page_archive.h"
 #include "store/record.h"
 
@@ -66,9 +67,9 @@ std::string bytes_of(const TempFolder& state) {
 // What a later run finds, of this boot or of another.
 LedgerImage found(const TempFolder& state, bool rebooted = false) {
   const std::string boot = rebooted ? "another-boot" : current_boot_id().value();
-  Result<LedgerImage> image = recover_ledger(bytes_of(state), boot, false);
+  Result<LedgerImage> image = recover_ledger(bytes_of(state), Surroundings::of_boot(boot), false);
   REQUIRE_MESSAGE(image.ok(), (image ? std::string() : image.failure().text));
-  CHECK(image->rebooted == rebooted);
+  CHECK(image->distrust == (rebooted ? Distrust::reboot : Distrust::none));
   return std::move(image).value();
 }
 
@@ -80,18 +81,22 @@ void commit(Ledger& ledger, const TempFolder& state) {
   REQUIRE(ledger.finish_sync(*job).ok());
 }
 
-// Makes the ledger one that was begun under another boot. Its first RUN record is the last of its
-// base, and holds nothing of variable length but the boot's id.
+// Makes the ledger one that was begun under another boot, by a run whose RUN is the last record of
+// the base.
 void move_to_other_boot(const TempFolder& state) {
   const LedgerImage image = found(state);
   std::string bytes = bytes_of(state);
-  const uint64_t begin = image.base_end - (2 + 8 + 1 + image.boot_id.size() + 8);
+  uint64_t begin = kLedgerHeaderBytes;
   Record run;
-  REQUIRE(read_record(std::string_view(bytes).substr(begin), begin, image.job_id, run));
+  while (read_record(std::string_view(bytes).substr(begin), begin, image.job_id, run) &&
+         run.end < image.base_end) {
+    begin = run.end;
+  }
   REQUIRE(run.end == image.base_end);
-  std::string payload(run.payload), record;
-  payload.replace(payload.size() - image.boot_id.size(), 7, "another");
-  append_record(record, begin, image.job_id, run.type, payload);
+  RunRecord other = decode_run(run.payload).value();
+  other.place.boot_id.replace(0, 7, "another");
+  std::string record;
+  append_record(record, begin, image.job_id, run.type, encode_run(other));
   bytes.replace(begin, record.size(), record);
   write_file(state / "ledger", bytes);
 }
@@ -211,7 +216,7 @@ TEST_CASE("a new ledger holds its job's identity, and nothing of the job is done
   CHECK((*image)->size == fs::file_size(state / "ledger"));
   CHECK((*image)->base_end == (*image)->size);
   CHECK((*image)->cut == 0);
-  CHECK_FALSE((*image)->rebooted);
+  CHECK((*image)->distrust == Distrust::none);
   CHECK(found(state, true).state == LedgerState());
   CHECK(opened(state).identity() == kJob);
 }
@@ -528,7 +533,7 @@ TEST_CASE("megabytes behind damage are searched in no time") {
   REQUIRE(bytes.size() > 4'000'000);
   bytes[damage + 3] = static_cast<char>(bytes[damage + 3] ^ 4);
   const std::clock_t begin = std::clock();  // of the processor's time, however many want it
-  CHECK(recover_ledger(bytes, current_boot_id().value(), false).ok());
+  CHECK(recover_ledger(bytes, Surroundings::of_boot(current_boot_id().value()), false).ok());
   // A search that hashes what every byte seems to announce takes a minute.
   CHECK((std::clock() - begin) / CLOCKS_PER_SEC < 10);
 }
@@ -634,7 +639,7 @@ TEST_CASE("a ledger that is opened after a reboot keeps what was synced, and say
   move_to_other_boot(state);
   {
     Ledger ledger = opened(state);
-    CHECK(ledger.found().rebooted);
+    CHECK(ledger.found().distrust == Distrust::reboot);
     CHECK(ledger.found().lost_files == 2);
     CHECK(ledger.state() == synced);
     CHECK(found(state, true).state == synced);
@@ -808,7 +813,8 @@ TEST_CASE("what is stored never stands without the shard that it is in, wherever
   const uint64_t base = found(state).base_end;
   const std::string boot = current_boot_id().value();
   for (uint64_t cut = base; cut <= bytes.size(); ++cut) {
-    const auto image = recover_ledger(std::string_view(bytes).substr(0, cut), boot, false);
+    const auto image =
+        recover_ledger(std::string_view(bytes).substr(0, cut), Surroundings::of_boot(boot), false);
     REQUIRE(image.ok());
     uint64_t kept = 0;
     for (const auto& [id, end] : image.value().state.shards().open())
@@ -818,6 +824,104 @@ TEST_CASE("what is stored never stands without the shard that it is in, wherever
   CHECK(found(state).state.shards().open() ==
         Open{{{0, 7}, ends[0]}, {{1, 7}, ends[1]}, {{2, 7}, ends[2]}});
   CHECK(found(state).state == ledger.state());
+}
+
+TEST_CASE("a flush counts whole or not at all, wherever the file is cut") {
+  const TempFolder state;
+  Ledger ledger = created(state);
+  std::vector<std::pair<uint64_t, LedgerState>> flushes = {{bytes_of(state).size(), {}}};
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint64_t page = ledger.add_page(after(ledger, page_of(10, "m" + std::to_string(i))));
+    ledger.add_stored(page, {0, 5});
+    ledger.add_shard({0, 0, 1000 * (i + 1), false});
+    ledger.add_shard({1, i, 512, true});
+    ledger.add_failed(page, 7, "name", passing());
+    REQUIRE(ledger.flush().ok());
+    flushes.emplace_back(bytes_of(state).size(), ledger.state());
+  }
+  const std::string bytes = bytes_of(state), boot = current_boot_id().value();
+  for (size_t cut = flushes.front().first; cut <= bytes.size(); ++cut) {
+    size_t whole = 0;
+    while (whole + 1 < flushes.size() && flushes[whole + 1].first <= cut)
+      ++whole;
+    const auto image =
+        recover_ledger(std::string_view(bytes).substr(0, cut), Surroundings::of_boot(boot), false);
+    REQUIRE(image.ok());
+    REQUIRE(image.value().size == flushes[whole].first);
+    REQUIRE(image.value().state == flushes[whole].second);
+  }
+}
+
+TEST_CASE("a ledger of format 3 is read record by record, and continued as one of format 4") {
+  const TempFolder state;
+  const std::string boot = current_boot_id().value();
+  // As it was written then: a RUN without places, no record that ends a write.
+  std::string run, page, stored, bytes = ledger_base(7, kJob, std::nullopt, "");
+  bytes.resize(bytes.size() - (2 + sizeof(uint64_t)));  // that base's RUN
+  bytes[8] = 3;
+  put_le<uint64_t>(run, 9);
+  put_sized(run, boot);
+  append_record(bytes, bytes.size(), 7, static_cast<uint8_t>(LedgerRecord::run), run);
+  put_facts(page, page_of(3, "m"));
+  append_record(bytes, bytes.size(), 9, static_cast<uint8_t>(LedgerRecord::page), page);
+  put_varint(stored, 0);
+  put_ranges(stored, {{0, 2}});
+  put_varint(stored, 20);
+  put_hash(stored, {1, 2});
+  append_record(bytes, bytes.size(), 9, static_cast<uint8_t>(LedgerRecord::stored), stored);
+  write_file(state / "ledger", bytes + "torn");
+  write_file(state / "failures", "");
+  const LedgerImage image = found(state);
+  CHECK(image.version == 3);
+  CHECK(image.size == bytes.size());
+  CHECK(image.state.totals().stored == 2);
+  CHECK_FALSE(image.last_run.state.known());
+  {
+    Ledger ledger = opened(state);
+    CHECK(ledger.state() == image.state);
+    ledger.add_stored(0, {2, 3});
+    REQUIRE(ledger.flush().ok());
+    commit(ledger, state);
+  }
+  CHECK(bytes_of(state)[8] == 4);
+  CHECK(found(state).state.totals().stored == 3);
+  CHECK(found(state).last_run.state.known());
+  CHECK(found(state, true).state.totals().stored == 3);
+}
+
+TEST_CASE("a folder mounted anew, an I/O error and a copy leave what was synced, once") {
+  for (const std::string why : {"mount", "error", "copy"}) {
+    const TempFolder state, output;
+    LedgerState synced;
+    {
+      Result<Ledger> ledger = Ledger::create(state.fd(), kJob, output.fd());
+      REQUIRE(ledger.ok());
+      add_done_pages(*ledger, 3);
+      commit(*ledger, output);
+      synced = ledger->state();
+      add_done_pages(*ledger, 2);
+      REQUIRE(ledger->flush().ok());
+    }
+    const TempFolder other;
+    if (why == "error") note_io_error(state.fd());
+    // A folder that is not the one recorded; one that is not looked at, as if it were mounted anew.
+    const int output_fd = why == "copy" ? other.fd() : why == "mount" ? -1 : output.fd();
+    const Distrust expected = why == "copy"    ? Distrust::copied
+                              : why == "mount" ? Distrust::remount
+                                               : Distrust::io_error;
+    Result<std::optional<Ledger>> next = Ledger::open(state.fd(), false, output_fd);
+    REQUIRE(next.ok());
+    CHECK((*next)->found().distrust == expected);
+    CHECK((*next)->found().lost_files == 2);
+    CHECK((*next)->state() == synced);
+    CHECK_FALSE(has_io_error_note(state.fd()));
+    add_done_pages(**next, 1);
+    REQUIRE((*next)->flush().ok());
+    Result<std::optional<LedgerImage>> again = Ledger::read(state.fd(), false, output_fd);
+    REQUIRE(again.ok());
+    CHECK((*again)->distrust == Distrust::none);
+    CHECK((*again)->state == (*next)->state());
+  }
 }
 
 TEST_CASE("ends that come between two flushes are one record a shard") {

@@ -165,4 +165,30 @@ TEST_CASE("any growth of any shards is what a plain list of them says") {
   }
 }
 
+TEST_CASE("a later epoch has higher numbers, of all workers") {
+  ShardEnds ends;
+  CHECK(ends.next_number() == 0);
+  CHECK_FALSE(ends.add_epoch(0));
+  REQUIRE(ends.add({0, 0, 512, true}));
+  REQUIRE(ends.add({3, 6, 512, false}));
+  CHECK(ends.next_number() == 7);
+  CHECK_FALSE(ends.add_epoch(6));
+  REQUIRE(ends.add_epoch(7));
+  CHECK_FALSE(ends.add_epoch(7));
+  CHECK(ends.next_number(0) == 7);
+  CHECK(ends.next_number(3) == 7);
+  CHECK(ends.next_number(9) == 7);
+  CHECK(ends.epoch_of(0) == 0);
+  CHECK(ends.epoch_of(6) == 0);
+  CHECK(ends.epoch_of(7) == 1);
+  CHECK(ends.epoch_of(99) == 1);
+  std::string bytes;
+  ends.put(bytes);
+  ShardEnds again;
+  VarintReader in(bytes);
+  REQUIRE(again.take(in));
+  CHECK(in.ok_at_end());
+  CHECK(again == ends);
+}
+
 }  // namespace gigafetch::store
