@@ -110,8 +110,9 @@ void recover(benchmark::State& state) {
     if (!writer.add_page()) return state.SkipWithError("failed");
   const std::string file = writer.content();
   const auto boot_id = current_boot_id();
+  const Surroundings here = Surroundings::of_boot(boot_id.value());
   for (auto _ : state) {
-    const auto image = recover_ledger(file, boot_id.value(), false);
+    const auto image = recover_ledger(file, here, false);
     if (!image || image.value().state.totals().pages != 200) {
       return state.SkipWithError("not recovered");
     }

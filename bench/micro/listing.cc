@@ -16,6 +16,7 @@ class Count final : public NameReceiver {
     ++names;
     return true;
   }
+  bool on_bad_name(std::string_view, FailureClass, std::string_view) override { return true; }
   int64_t names = 0;
 };
 

@@ -37,6 +37,7 @@ int FetchConnection::connect(const net::SocketAddress& address, size_t address_i
   pipelined_ = measured_ = 0;
   measured_end_ = 0;
   alone_ = announced_ = cut_ = false;
+  probation_ = {};
   return connection_.connect(address);
 }
 

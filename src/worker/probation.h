@@ -82,7 +82,8 @@ class Probation {
 
   // Whether a quiet point should be made.
   bool is_due(TimePoint now, size_t most, Millis patience) const {
-    return answers_.size() >= most || large_ || (!answers_.empty() && now - since_ >= patience);
+    if (answers_.empty()) return false;
+    return answers_.size() >= most || large_ || now - since_ >= patience;
   }
 
   // Whether the first, and only, answer is proven when the next head comes.

@@ -42,6 +42,8 @@ void check_message(MessageType type, std::string_view payload) {
       return check_same(parse_pulse(payload), payload);
     case MessageType::fatal:
       return check_same(parse_fatal(payload), payload);
+    case MessageType::warning:
+      return check_same(parse_warning(payload), payload);
     case MessageType::pace:
       return check_same(parse_pace(payload), payload);
     case MessageType::shards:

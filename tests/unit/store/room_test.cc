@@ -37,7 +37,6 @@ struct Disk final : Sink {
     return {};
   }
   void discard(std::string_view) override {}
-  StoreStatus commit(Lot&) override { return {}; }
 
   struct Writer final : BodyWriter {
     explicit Writer(Disk& on) : disk(on) {}
