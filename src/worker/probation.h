@@ -41,7 +41,7 @@ struct Answer {
 // When a connection makes a quiet point.
 struct ProbationTerms {
   size_t most = 4096;    // answers on probation
-  Millis patience{500};  // for the first of them to be proven
+  Millis patience{200};  // for the first of them to be proven
   // How long nothing must come: in the midst of work, when the origin's usual time for an answer
   // will do; and when there is nothing to send.
   Millis quiet{2};
