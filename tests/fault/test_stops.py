@@ -27,7 +27,7 @@ def slow_origin(files):
 
 @EACH_SINK
 def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
-    """Row 3: only what was in flight is fetched again."""
+    """Row 3: only what was in flight is fetched again, and what was answered and not proven yet."""
     batch, workers, files = 50, 2, count_for(sink)
     with slow_origin(files) as origin:
         args = ["--workers", workers, "--batch", batch, "--layout", "fanout", *SINKS[sink]]
@@ -41,7 +41,8 @@ def test_after_a_kill_of_all_the_same_command_resumes_where_it_was(sink, out):
         done = fetch(origin.url, out, *args)
         seen = requests_seen(origin)
     assert done.summary["resumed"] is True
-    assert seen["requests"] - files <= stops * workers * CREDIT * batch
+    unproven = files // 4  # of less than a second, from an origin that takes many for all
+    assert seen["requests"] - files <= stops * (workers * CREDIT * batch + unproven)
     check_whole(out, files_of(files))
     print(f"\n{stops} kills of all, {seen['requests'] - files} extra requests")
 

@@ -104,6 +104,7 @@ struct Scene final : FetchConnection::Owner {
   void answered(const Answer& answer) override {
     const std::string name(answer.task.name());
     ++decided;
+    if (answer.elsewhere) return log.push_back("elsewhere " + name);
     if (answer.failure != nullptr) {
       failure = *answer.failure;
       return log.push_back("failed " + name + " " + std::string(name_of(failure.cause)));
@@ -461,7 +462,7 @@ TEST_CASE("a redirect that is followed costs its name nothing, and counts as no 
     scene.fetch({"a", "b"});
     REQUIRE(scene.until_decided());
     CHECK(scene.followed == Log{"a other"});
-    CHECK(scene.log == Log{"connected", "again a", "put b", "stored b 1"});
+    CHECK(scene.log == Log{"connected", "elsewhere a", "put b", "stored b 1"});
     CHECK(scene.statuses == std::vector<int>{FetchConnection::kFollowed, 200});
   }
 }
