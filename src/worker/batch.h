@@ -31,6 +31,7 @@ class Batch {
   Batch& operator=(const Batch&) = delete;
 
   uint32_t count() const { return count_; }
+  size_t name_bytes() const { return names_.size(); }  // of all names, packed
   std::string_view name(uint32_t index) const {
     return std::string_view(names_).substr(
         offsets_[index] + NameCursor::kLengthBytes,

@@ -8,8 +8,10 @@ namespace {
 
 // So many batches may have told of a part and still hold names. More hold up new ones.
 constexpr size_t kMaxStragglers = 64;
-// So many may be answered and wait for proof. More keep their credit.
+// So many may be answered and wait for proof, and hold so many bytes of names. More keep their
+// credit.
 constexpr size_t kMostUnproven = 256;
+constexpr size_t kMostUnprovenBytes = 4 * 1024 * 1024;
 // A further part is told when it has so many names, or that share of the batch.
 constexpr uint32_t kMinPart = 16;
 constexpr uint32_t kPartShare = 8;
@@ -37,11 +39,13 @@ void Outbox::on_answered(const Task& task, bool stored) {
 
 // The commit comes last, here and below: with it the batch may be told whole, and be gone.
 void Outbox::on_all_answered(Held& held) {
-  const auto unproven = std::count_if(batches_.begin(), batches_.end(), [](const auto& each) {
-    return !each->has_credit && each->batch.open_count() == 0;
-  });
-  const bool frees = held.has_credit && static_cast<size_t>(unproven) < kMostUnproven;
-  if (frees) {
+  size_t unproven = 0, bytes = 0;
+  for (const auto& each : batches_) {
+    if (each->has_credit || each->batch.open_count() > 0) continue;
+    ++unproven;
+    bytes += each->batch.name_bytes();
+  }
+  if (held.has_credit && unproven < kMostUnproven && bytes < kMostUnprovenBytes) {
     held.has_credit = false;
     tell(held);
   }

@@ -66,7 +66,8 @@ def test_a_run_that_dies_within_a_long_page_goes_on_within_it(out):
     with RawServer({**FILES, "last": b"last"}, {None: listing(NAMES, "m"), "m": listing(["last"])}) as server:
         server.lag = 0.002
         with Running("fetch", *PACKED, "--connections", 2, server.url, out) as running:
-            wait_until(lambda: server.gets() > len(NAMES) // 2, "half of the page fetched")
+            wait_until(lambda: server.gets() > len(NAMES) // 4, "a part of the page fetched")
+            wait_until(lambda: run("cat", out, NAMES[0], code=None).code == 0, "some of it recorded")
             running.signal(signal.SIGKILL)
             running.process.wait()
         server.lag = 0.0
@@ -75,7 +76,6 @@ def test_a_run_that_dies_within_a_long_page_goes_on_within_it(out):
         summary = fetch(server.url, out, *PACKED).summary
         assert (summary["listed"], summary["stored"]) == (len(NAMES) + 1, len(NAMES) + 1)
         assert server.gets() - before < len(NAMES)
-        assert server.gets() - len(NAMES) < 2 * 4 * 100 + 100, "only what was in flight is fetched again"
         # Pieces that were open and the rest of the page are read in one go.
         assert server.count("/list") == 2
         verify(server.url, out)
