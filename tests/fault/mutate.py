@@ -87,6 +87,16 @@ MUTATIONS = {
           "void FetchConnection::give_up_waiting() {\n  connection_.close();\n",
           "void FetchConnection::give_up_waiting() {\n")],
         ["fault/test_origins.py", "-k", "too_late"]),
+    "told-unproven": (
+        "an answer counts only when it is proven",
+        [("src/worker/fetch_connection.cc", "  probation_.add(std::move(answer), loop_.now());",
+          "  owner_.proven(std::move(answer));")],
+        ["e2e/test_framing.py", "-k", "large_files"]),
+    "shifted-answers-kept": (
+        "what no quiet point has proven is asked for again when an end proves wrong",
+        [("src/worker/fetch_connection.cc", "    take_all_back(Doubt::unproven);\n  }\n  return true;",
+          "    prove_all();\n  }\n  return true;")],
+        ["e2e/test_framing.py", "-k", "all_before_them"]),
     "unanswered-skipped": (
         "what a connection leaves unanswered is asked for again",
         [("src/worker/fetch_connection.cc", "    owner_.give_back(in_flight_.pop());",
