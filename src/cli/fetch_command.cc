@@ -258,6 +258,7 @@ Result<Summary> fetch(const FetchOptions& options) {
                                     options.filter.include,
                                     options.filter.exclude,
                                     recorded_output(options.out, *state_at),
+                                    {},  // what names are is known when OUT is open
                                     options.content_encoding};
   Result<Folders> folders = open_folders(options, *state_at, identity);
   if (!folders) return std::move(folders).failure();
