@@ -283,7 +283,7 @@ def test_other_bytes_at_the_origin_are_found_by_content(sink, out):
 @INDEXES
 def test_what_a_killed_run_had_recorded_is_verified(with_index, sink, origin, out):
     """Its shards are not ended yet, and what stands behind their recorded end does not count."""
-    args = [*SINKS[sink], "--workers", 2, "--batch", 20, "--rate", 50]
+    args = [*SINKS[sink], "--workers", 2, "--batch", 20, "--rate", 20]
     with Running("fetch", *QUIET, *args, origin.url, out) as running:
         wait_until(lambda: run("cat", out, catalogue.name_of(0), code=None).code == 0, "a file recorded as stored")
         running.signal(signal.SIGKILL)
