@@ -19,7 +19,9 @@ def test_after_an_io_error_of_a_worker_what_was_not_synced_is_fetched_again(sink
     nth, path = (400, "/file0") if sink == "files" else (3, ".tar")
     with Origin("--files", FILES, "--page-size", 200, "--count") as origin:
         faults = f"calls=write;error=EIO;nth={nth};path={path}"
-        failed = fetch(origin.url, out, *args, code=1, env={**os.environ, "LD_PRELOAD": SHIM, "GIGAFETCH_FAULTS": faults})
+        # Slow enough for some to be proven before.
+        failed = fetch(origin.url, out, *args, "--rate", 300, code=1,
+                       env={**os.environ, "LD_PRELOAD": SHIM, "GIGAFETCH_FAULTS": faults})
         failed.says("Input/output error")
         assert note.exists() and failed.summary["stored"] > 0
         before = requests_seen(origin)["requests"]
