@@ -50,7 +50,7 @@ constexpr size_t kMostOnProbation = 65'536, kLeastOnProbation = 16, kMostOfOne =
 constexpr size_t kMistrusted = 16;
 constexpr uint64_t kMistrustedAnswers = 10'000;
 // In usual waits for an answer: how long nothing comes at a quiet point, and how rare such are.
-constexpr double kQuietFactor = 2, kLongQuietFactor = 4, kPatienceFactor = 100;
+constexpr double kQuietFactor = 1.25, kLongQuietFactor = 4, kPatienceFactor = 50;
 constexpr Millis kLeastQuiet{2}, kLeastLongQuiet{100}, kMostQuiet{2'000}, kLeastPatience{200};
 
 bool asks_for_less(int status) {

@@ -19,7 +19,7 @@ ARGS = ["--workers", 2, "--batch", 50, "--layout", "fanout"]
 # With so few connections to an origin that is SLOW, no run ends before it is stopped.
 SLOWLY = ["--connections", 8]
 SLOW = ["--page-size", 1000, "--lag", 30, "--count"]
-BEGUN = 1500  # answers, of which some are synced
+BEGUN = 2500  # answers, of which some are proven, and synced
 
 
 def watched(boot, trace, mount="7"):
@@ -232,7 +232,8 @@ def test_under_the_same_boot_everything_recorded_counts(out, tmp_path):
         boot = stopped_in_the_middle(origin, out, tmp_path / "trace", durability="process")
         done = fetch(origin.url, out, *ARGS, "--durability", "process", env=watched(boot, tmp_path / "trace2"))
         seen = requests_seen(origin)
-    assert done.summary["resumed"] and seen["requests"] - FILES <= 2 * 4 * 50
+    # What was in flight, and what was not proven yet: of such an origin, that of a second or two.
+    assert done.summary["resumed"] and seen["requests"] - FILES <= 2 * 4 * 50 + FILES // 4
     check_whole(out, files_of(FILES))
 
 
