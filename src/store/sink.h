@@ -116,8 +116,9 @@ class Sink {
   // These files are not what they were taken for. Commits that held any of them are undone: what is
   // left of each is gathered again in its lot, and its receipt is void.
   virtual StoreStatus take_back(std::span<const TakenBack>) { return {}; }
-  // To be called every 100 ms or so: a commit that stays unproven must not hold up all later ones.
-  virtual void step_aside() {}
+  // To be called now and then: a commit that stays unproven over so many calls must not hold up all
+  // later ones.
+  virtual void step_aside(uint32_t) {}
 
   // The run ends in good order; nothing is stored any more.
   virtual void finish_run() {}

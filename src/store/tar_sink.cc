@@ -21,9 +21,7 @@ constexpr size_t kSmallLotBytes = 256 * 1024;
 constexpr size_t kSmallLotFiles = 250;
 constexpr size_t kWorthCommitting = 64 * 1024;
 constexpr size_t kAllLotsBytes = 8 * 1024 * 1024;
-// A commit that is unproven for so many calls of step_aside() holds up no further ones; but of
-// shards that wait for it there are never more than this.
-constexpr uint32_t kHeldUpTooLong = 10;
+// Shards that wait for a commit to be proven, at most.
 constexpr size_t kMostAside = 16;
 // Files in pieces are gathered while all of them that are not whole have come to less than this.
 constexpr size_t kAllComing = 4 * 1024 * 1024;
@@ -218,11 +216,11 @@ void TarSink::forget(Shard& shard) {
   shards_.remove_if([&](const Shard& each) { return &each == &shard; });
 }
 
-void TarSink::step_aside() {
+void TarSink::step_aside(uint32_t calls) {
   const Receipt front = main_ == nullptr || main_->tail.empty() ? 0 : main_->tail.front().receipt;
   held_up_ = front != 0 && front == held_up_by_ ? held_up_ + 1 : 0;
   held_up_by_ = front;
-  if (held_up_ < kHeldUpTooLong) return;
+  if (held_up_ < calls) return;
   const auto aside = std::count_if(shards_.begin(), shards_.end(), [](const Shard& shard) {
     return !shard.streams && !shard.full;
   });

@@ -71,7 +71,7 @@ class TarSink final : public Sink {
   void prove(Receipt receipt) override;
   bool take_tellable(Tellable& tellable, StoreStatus& status) override;
   StoreStatus take_back(std::span<const TakenBack> files) override;
-  void step_aside() override;
+  void step_aside(uint32_t calls) override;
   // Writes the indexes as far as they go. Nothing is put behind them.
   void finish_run() override;
 
@@ -128,7 +128,7 @@ class TarSink final : public Sink {
   std::unordered_map<Receipt, Commit> commits_;  // not told
   std::deque<Shard*> to_look_at_;                // whose first commit may be tellable now
   Receipt held_up_by_ = 0;                       // the first in the main shard's tail
-  uint32_t held_up_ = 0;                         // calls of step_aside() for which it was that
+  uint32_t held_up_ = 0;                         // calls of step_aside for which it was that
   TarHeaders headers_;
   std::time_t time_ = 0;            // in headers_
   size_t gathered_ = 0;             // bytes in all lots

@@ -75,6 +75,9 @@ class Fetcher final : private FetchConnection::Owner {
   // The longest Retry-After since the last call; 0 when there was none.
   Millis take_retry_after() { return std::exchange(retry_after_, Millis(0)); }
 
+  // How long it takes an answer to be proven when all is well.
+  Millis proof_patience() const { return probation_terms().patience; }
+
   const wire::WorkerCounters& counters() const { return counters_; }
   // Why nothing can be asked of the origin at present; empty when all is well.
   const std::string& trouble() const { return absence_.trouble(); }

@@ -15,6 +15,8 @@ constexpr size_t kMostUnprovenBytes = 4 * 1024 * 1024;
 // A further part is told when it has so many names, or that share of the batch.
 constexpr uint32_t kMinPart = 16;
 constexpr uint32_t kPartShare = 8;
+// And twice the usual: then a commit that is not proven holds up others no longer.
+constexpr Millis kHeldUpTooLong{3'000};
 
 }  // namespace
 
@@ -109,8 +111,8 @@ void Outbox::on_taken_back(std::span<const Answer> answers) {
   tell_tellable();  // those behind the undone ones
 }
 
-void Outbox::tell_parts(bool draining) {
-  sink_.step_aside();
+void Outbox::tell_parts(bool draining, Millis patience) {
+  sink_.step_aside(static_cast<uint32_t>((kHeldUpTooLong + 2 * patience) / kLookPeriod));
   auto stragglers = static_cast<size_t>(std::count_if(
       batches_.begin(), batches_.end(), [&](const auto& each) { return is_straggler(*each); }));
   // In a copy, for a batch may be told of whole.

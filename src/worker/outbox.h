@@ -43,10 +43,12 @@ class Outbox {
   void on_released(const Task& task);
   void on_taken_back(std::span<const Answer> answers);
 
-  // To be called every 100 ms or so. A batch whose names have all been sent and that is still open
+  // To be called every kLookPeriod. A batch whose names have all been sent and that is still open
   // a while later tells what it has: its last names are slow, and its credit should be free for
   // others. `draining`: every batch does.
-  void tell_parts(bool draining);
+  // `patience` is how long an answer may take to be proven when all is well.
+  void tell_parts(bool draining, Millis patience);
+  static constexpr Millis kLookPeriod{100};
   // Sends the last outcome of a batch, with what is not settled released.
   void report(Batch& batch);
   // The same for all: nothing is in flight or on probation any more.

@@ -34,8 +34,6 @@ namespace {
 constexpr Millis kPulsePeriod{1000};
 // The origin's wish for less is passed on at once, but not more often than this.
 constexpr Millis kPushbackPeriod{50};
-// How often batches are looked at whose last names take their time.
-constexpr Millis kStragglerPeriod{100};
 // What an operator is told of an origin that misframes its answers.
 constexpr std::string_view kSurplus =
     "the origin sends answers that were not asked for (each answer twice, say): what was answered "
@@ -101,7 +99,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
         fetcher_(loop_, settings, *dialect_, *sink_, *this, place.index),
         pulse_timer_(loop_, [this] { send_pulse(); }),
         pushback_timer_(loop_, [this] { send_pulse(); }),
-        straggler_timer_(loop_, [this] { outbox_.tell_parts(draining_); }) {}
+        straggler_timer_(loop_, [this] { tell_parts(); }) {}
 
   // Looking for a file in `stored` must not be taken for silence either.
   void watch(store::StoredBodies& stored) {
@@ -122,7 +120,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
     }
     send(wire::Hello{place_.run_id, place_.index, static_cast<uint32_t>(::getpid())});
     pulse_timer_.start(kPulsePeriod, kPulsePeriod);
-    straggler_timer_.start(kStragglerPeriod, kStragglerPeriod);
+    straggler_timer_.start(Outbox::kLookPeriod, Outbox::kLookPeriod);
     loop_.run();
     return exit_status_;
   }
@@ -167,7 +165,7 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
     switch (frame.type) {
       case wire::MessageType::drain:
         draining_ = true;
-        outbox_.tell_parts(draining_);
+        tell_parts();
         return fetcher_.drain();
       case wire::MessageType::stop:
         return stop();
@@ -271,6 +269,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
   }
 
   void on_fetcher_drained() override { outbox_.report_all(); }
+
+  void tell_parts() { outbox_.tell_parts(draining_, fetcher_.proof_patience()); }
 
   // In which codings the batch's files are, before they are told of. False when that cannot be
   // recorded, which breaks the run.

@@ -715,7 +715,7 @@ TEST_CASE("a commit that stays unproven does not hold up those that come later f
   Lot stuck, later;
   const Receipt one = commit_unproven(packer, stuck, {{"a", "1"}});
   for (int i = 0; i < 20; ++i)
-    packer.sink.step_aside();
+    packer.sink.step_aside(10);
   CHECK(packer.store({{"b", "2"}}) == Ends{{0, 1, kSmall, false}});
   packer.sink.prove(one);
   CHECK(tellable(packer) == Ends{{0, 0, kSmall, false}});
