@@ -69,6 +69,7 @@ class Batch {
     uint32_t index;
     std::string coding;
   };
+  bool has_codings() const { return !codings_.empty(); }
   // Those noted since the last call, in the order in which their bodies came.
   std::vector<Coded> take_codings() { return std::exchange(codings_, {}); }
   // Hands the open name back: nothing of it is under way here any more.

@@ -29,6 +29,7 @@ FetchConnection::FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sin
       connection_(loop, *this, net::HttpConnection::Announced::await),
       rules_(rules),
       in_flight_(max_in_flight),
+      probation_(static_cast<uint32_t>(reinterpret_cast<uintptr_t>(this) >> 4)),
       quiet_timer_(loop, [this] { on_quiet(); }) {}
 
 int FetchConnection::connect(const net::SocketAddress& address, size_t address_index) {
@@ -37,7 +38,7 @@ int FetchConnection::connect(const net::SocketAddress& address, size_t address_i
   pipelined_ = measured_ = 0;
   measured_end_ = 0;
   alone_ = announced_ = cut_ = false;
-  probation_ = {};
+  probation_.take_all();
   return connection_.connect(address);
 }
 

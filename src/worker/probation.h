@@ -62,6 +62,10 @@ enum class Doubt : uint8_t {
 
 class Probation {
  public:
+  // `seed` makes it come to its quiet points at other times than others, lest all connections are
+  // quiet at once: after half of what it may take to the whole.
+  explicit Probation(uint32_t seed = 0) : turn_(seed) {}
+
   bool empty() const { return answers_.empty(); }
   size_t size() const { return answers_.size(); }
 
@@ -83,7 +87,9 @@ class Probation {
   // Whether a quiet point should be made.
   bool is_due(TimePoint now, size_t most, Millis patience) const {
     if (answers_.empty()) return false;
-    return answers_.size() >= most || large_ || now - since_ >= patience;
+    if (large_) return true;
+    return answers_.size() * kSpread >= most * share_ ||
+           (now - since_) * kSpread >= patience * share_;
   }
 
   // Whether the first, and only, answer is proven when the next head comes.
@@ -93,6 +99,8 @@ class Probation {
   std::vector<Answer> take_all() {
     attributed_ = large_ = false;
     deepest_ = 0;
+    turn_ = turn_ * 1'664'525 + 1'013'904'223;  // Numerical Recipes' generator
+    share_ = kSpread / 2 + (turn_ >> 24) % (kSpread / 2);
     return std::exchange(answers_, {});
   }
   // A quiet point: all but the last one, which is attributed now.
@@ -119,9 +127,13 @@ class Probation {
   }
 
  private:
+  static constexpr uint32_t kSpread = 64;
+
   std::vector<Answer> answers_;
-  TimePoint since_;       // when the first of them came
-  uint32_t deepest_ = 0;  // requests in flight at once since the last quiet point
+  uint32_t turn_;
+  uint32_t share_ = kSpread;  // of kSpread
+  TimePoint since_;           // when the first of them came
+  uint32_t deepest_ = 0;      // requests in flight at once since the last quiet point
   bool attributed_ = false;
   bool large_ = false;
 };

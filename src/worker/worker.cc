@@ -238,7 +238,8 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
 
   void on_answered(const Task& task, bool stored) override { outbox_.on_answered(task, stored); }
   void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    if (record_codings(*task.batch)) outbox_.on_stored(task, bytes, content);
+    if (task.batch->has_codings() && !record_codings(*task.batch)) return;
+    outbox_.on_stored(task, bytes, content);
   }
   void on_taken_back(std::span<const Answer> answers) override { outbox_.on_taken_back(answers); }
 
