@@ -114,6 +114,7 @@ bool ResponseParser::begin_plain(std::string_view& bytes) {
   if (in_response_ || feed_offset_ != overhead_begin_) return false;
   if (!plain_heads_.read(bytes, plain)) return false;
   in_response_ = true;
+  idle_line_ends_ = 0;
   ResponseHead head;
   head.status = 200;
   head.has_length = head.keep_alive = true;

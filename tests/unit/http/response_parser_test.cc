@@ -358,6 +358,12 @@ TEST_CASE("line ends behind a response are skipped, up to a number") {
   Events expected = kHiEvents;
   expected.push_back("fault stray-bytes");
   CHECK(events_in_every_split(kOk + kHi + std::string(17, '\n'), 1) == expected);
+  // Behind each of many, one asked for after the other.
+  ResponseRecorder recorder(1);
+  for (int i = 0; i < 20; ++i) {
+    CHECK(recorder.feed(kOk + kHi + "\r\n") == ResponseFault::none);
+    recorder.ask();
+  }
 }
 
 TEST_CASE("a fault tells whether what it is about begins a response") {

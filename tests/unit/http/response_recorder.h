@@ -38,6 +38,9 @@ class ResponseRecorder : private ResponseParser::Handler {
   }
   ResponseFault finish() { return fault_ == ResponseFault::none ? note(parser_.finish()) : fault_; }
 
+  // One more request has been sent.
+  void ask() { ++outstanding_; }
+
   ResponseParser& parser() { return parser_; }
   size_t complete() const { return complete_; }
   // Heads, bodies with their pieces joined, completions and the fault, one a line.
