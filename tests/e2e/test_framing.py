@@ -106,7 +106,8 @@ def test_names_whose_answers_can_never_be_told_apart_fail(frame, kind, server, t
         service = server.add(Service(FEW, dict.fromkeys(faulty, fault), FRAMES[frame], requests=requests))
         tried = Trial(service, folder, depth, connections, sink, kind in BROKEN)
         failed = tried.failed
-        assert failed.keys() | service.excuses() >= set(faulty) >= failed.keys(), f"{failed} of {faulty}: {tried.done}"
+        excused = service.excuses()
+        assert failed.keys() | excused >= set(faulty) >= failed.keys() - excused, f"{failed} of {faulty}: {tried.done}"
         assert set(failed.values()) <= (UNENDED if kind in BROKEN else {"bad-framing"}), f"{failed}: {tried.done}"
         words = "not asked for" if kind in DOUBLED else "does not end where"
         assert tried.warnings(words) == 1 or kind in BROKEN or kind in CHUNKS_OFF, f"{tried.done}"
@@ -265,7 +266,8 @@ def test_verify_says_that_an_answer_can_be_doubted(frame, kind, server, tmp_path
         assert tried.failed == {}
         service.faults = dict.fromkeys(faulty, FAULTS[kind])
         found = tried.verified()
-        assert found.keys() | service.excuses() >= set(faulty) >= found.keys(), found
+        excused = service.excuses()
+        assert found.keys() | excused >= set(faulty) >= found.keys() - excused, found
 
     in_each_way(tmp_path, trial, WAYS)
 
@@ -280,7 +282,8 @@ def test_verify_knows_a_copy_that_was_cut_by_what_the_origin_still_sends(kind, s
         service = server.add(Service(cut_short, requests=requests))
         tried = Trial(service, folder, depth, connections, sink)
         service.files, service.faults = FEW, dict.fromkeys(faulty, FAULTS[kind])
-        assert tried.verified().keys() | service.excuses() == set(faulty)
+        found, excused = set(tried.verified()), service.excuses()
+        assert found - excused <= set(faulty) <= found | excused
 
     in_each_way(tmp_path, trial, WAYS)
 
@@ -310,7 +313,8 @@ def test_large_files_are_taken_back_too(kind, server, tmp_path):
         service = server.add(Service(files, dict.fromkeys(faulty, FAULTS[kind]),
                                      requests=requests))
         tried = Trial(service, folder, depth, connections, sink, kind in BROKEN)
-        assert tried.failed.keys() | service.excuses() >= set(faulty) >= tried.failed.keys(), f"{tried.failed}"
+        excused = service.excuses()
+        assert tried.failed.keys() | excused >= set(faulty) >= tried.failed.keys() - excused, f"{tried.failed}"
 
     in_each_way(tmp_path, trial)
 
