@@ -169,7 +169,8 @@ def test_lines_that_were_lost_are_counted_when_standard_error_goes_on(loud, out)
         server.on_file("last", HANG)
         argv = [BINARY, "fetch", "--json", "--workers", "1", "--log-level", "debug", server.url, str(out)]
         running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stream.writer)
-        wait_until(lambda: len(server.counts) > 1000, "all asked for")
+        failures = out / ".gigafetch" / "failures"
+        wait_until(lambda: failures.exists() and failures.stat().st_size > len(names) * 150, "all failed, and said so")
         told = []
         wait_until(lambda: told.append(stream.read()) or LOST in "".join(told), "told what was lost")
         running.send_signal(signal.SIGTERM)
