@@ -9,7 +9,7 @@ import pytest
 from catalogue import body_of, name_of
 from command import BINARY, Running, run
 from layouts import below
-from processes import all_pids, children, comm, is_alive, wait_until
+from processes import children, comm, is_alive, wait_until
 
 
 @pytest.fixture
@@ -158,15 +158,15 @@ def test_a_demo_whose_output_is_stuck_can_be_stopped(tmpdir_env, tmp_path):
             os.write(ends[1], b"x" * 65536)
     except BlockingIOError:
         os.set_blocking(ends[1], True)
-    before = set(all_pids())
     with subprocess.Popen([BINARY, "demo", "--files", "2000", "--workers", "1"], stdout=ends[1],
                           stderr=subprocess.DEVNULL, env=tmpdir_env) as demo:
         wait_until(lambda: len(people_of(demo.pid)) >= 2, "its origin")
+        people = people_of(demo.pid)
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(60) == 4
     for end in ends:
         os.close(end)
-    assert list(tmp_path.iterdir()) == [] and not [p for p in set(all_pids()) - before if comm(p).startswith("gigafetch:")]
+    assert list(tmp_path.iterdir()) == [] and not [p for p in people if comm(p).startswith("gigafetch:")]
 
 
 def test_a_demo_whose_process_dies_says_so_and_leaves_nothing(tmpdir_env, tmp_path):
