@@ -94,12 +94,13 @@ class Bench final : private worker::Fetcher::Client, private worker::Outbox::Cli
     fetcher_.add(outbox_.add({lease_, names.count(), false, {names.count()}, names.bytes()}));
   }
 
-  void on_answered(const worker::Task& task, bool stored) override {
-    outbox_.on_answered(task, stored);
+  worker::Part* on_answered(const worker::Task& task, bool stored) override {
+    return outbox_.on_answered(task, stored);
   }
-  void on_stored(const worker::Task& task, uint64_t bytes, const store::Hash128& content) override {
-    ++stored_;
-    outbox_.on_stored(task, bytes, content);
+  void on_stored(std::span<const worker::FileRun> files) override {
+    for (const worker::FileRun& run : files)
+      stored_ += run.count;
+    outbox_.on_stored(files);
   }
   void on_taken_back(std::span<const worker::Answer>) override { std::exit(1); }
   void on_misframed(worker::Misframing) override { std::exit(1); }

@@ -167,7 +167,7 @@ void TarHeaders::append_extended(std::string& out, std::string_view path, uint64
       pax_record("path", path) + pax_record("size", fmt::format("{:0{}}", size, kFixedSizeDigits));
   append_filled(out, extension_, extension_sum_, kExtendedName, records.size());
   out += records;
-  out.append(tar_padding(records.size()), '\0');
+  append_tar_padding(out, records.size());
   append_block(out, path, size);
 }
 

@@ -6,6 +6,7 @@
 // an archive. Pure.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,6 +20,13 @@ inline constexpr size_t kTarEndBytes = 2 * kTarBlock;
 // Zeros behind a body of `size` bytes.
 constexpr size_t tar_padding(uint64_t size) {
   return static_cast<size_t>(-size & (kTarBlock - 1));
+}
+
+// Appends the padding that follows a body of `size` bytes. As a copy: a fill of unknown length
+// costs three times as much as it does for so few bytes.
+inline void append_tar_padding(std::string& out, uint64_t size) {
+  static constexpr std::array<char, kTarBlock> kZeros = {};
+  out.append(kZeros.data(), tar_padding(size));
 }
 
 // Makes headers. Members belong to root and may be read by all; one time stands for all of them.

@@ -64,7 +64,7 @@ class TarSink::Writer final : public BodyWriter {
 
   StoreStatus close() override {
     if (stream_ == nullptr) return sink_.put(lot_, name_, gathered_);
-    stream_->pending.append(tar_padding(size_), '\0');
+    append_tar_padding(stream_->pending, size_);
     if (StoreStatus status = write_pending(); !status.ok()) return status;
     if (size_ != announced_) {
       const std::string header = header_of(size_);
@@ -245,13 +245,14 @@ void TarSink::gather(Lot& lot, uint32_t hash, std::string_view path, std::string
   lot.entries.push_back({hash, static_cast<uint32_t>(before / kTarBlock)});
   headers_.append(lot.members, path, body.size());
   lot.members += body;
-  lot.members.append(tar_padding(body.size()), '\0');
+  append_tar_padding(lot.members, body.size());
   gathered_ += lot.members.size() - before;
 }
 
 // In a buffer that was used before, and most lately: its memory is the process's already, and near.
 void TarSink::begin(Lot& lot) {
   update_time();
+  lot.entries.reserve(kSmallLotFiles);
   if (spare_.empty()) return;
   lot.members = std::move(spare_.back());
   spare_.pop_back();

@@ -8,9 +8,26 @@
 namespace gigafetch::worker {
 namespace {
 
+// Runs of names in a part, for which there is room from the first on.
+constexpr size_t kUsualRuns = 32;
+
 void append_to_runs(std::vector<wire::Outcome::Range>& runs, uint32_t index) {
   if (runs.empty() || runs.back().first + runs.back().count != index) runs.push_back({index, 0});
   ++runs.back().count;
+}
+
+void remove_from_runs(std::vector<wire::Outcome::Range>& runs, uint32_t index) {
+  const auto found = std::find_if(runs.begin(), runs.end(), [index](const auto& run) {
+    return run.first <= index && index - run.first < run.count;
+  });
+  assert(found != runs.end());
+  const wire::Outcome::Range behind{index + 1, found->first + found->count - index - 1};
+  found->count = index - found->first;
+  if (behind.count > 0) {
+    runs.insert(found + 1, behind);
+  } else if (found->count == 0) {
+    runs.erase(found);
+  }
 }
 
 // Of a shard that stands there more than once, the last.
@@ -42,13 +59,11 @@ Batch::Batch(const wire::BatchView& view, bool gathers)
     offsets_.push_back(static_cast<uint32_t>(names_.size() - cursor.rest().size()));
   }
   offsets_.push_back(static_cast<uint32_t>(names_.size()));
-  if (!gathers_) return;
-  parts_.emplace_back();
-  part_of_.resize(count_);
+  if (gathers_) gathering_ = add_part();
 }
 
 // Names are stored nearly in order: mostly it is the same segment as the last time.
-uint32_t Batch::segment_of(uint32_t index) {
+uint32_t Batch::find_segment(uint32_t index) {
   const uint32_t begin = segment_ == 0 ? 0 : segment_ends_[segment_ - 1];
   if (index < begin || index >= segment_ends_[segment_]) {
     const auto end = std::upper_bound(segment_ends_.begin(), segment_ends_.end(), index);
@@ -57,57 +72,76 @@ uint32_t Batch::segment_of(uint32_t index) {
   return segment_;
 }
 
-void Batch::add(Sum& sum, uint64_t bytes, const store::Hash128& content) {
-  sum.any = true;
-  sum.bytes += bytes;
-  sum.content = sum.content + content;
+SegmentSum& Batch::sum_of(Part& part, uint32_t segment) {
+  if (segment == 0) return part.sum;
+  if (part.more_sums.empty()) part.more_sums.resize(sums_.size() - 1);
+  return part.more_sums[segment - 1];
 }
 
-void Batch::set_answered(uint32_t index, bool stored) {
+// Calls `add` with the index of each segment of which something is proven in `part`, and its sum.
+template <typename Add>
+void Batch::add_sums(const Part& part, Add add) {
+  if (part.sum.any) add(0, part.sum);
+  for (uint32_t i = 0; i < part.more_sums.size(); ++i) {
+    if (part.more_sums[i].any) add(i + 1, part.more_sums[i]);
+  }
+}
+
+Part* Batch::set_answered(uint32_t index, bool stored) {
   assert(fates_[index] == Fate::open);
   fates_[index] = Fate::answered;
   ++waiting_count_;
-  if (!gathers_) return;
-  part_of_[index] = stored ? gathering_ : kNoPart;
-  if (!stored) return;
-  gathering().names.push_back(index);
-  ++gathering().unproven;
+  if (!gathers_ || !stored) return nullptr;
+  append_to_runs(gathering_->names, index);
+  ++gathering_->count;
+  ++gathering_->unproven;
+  return gathering_;
 }
 
-void Batch::prove(uint32_t index, uint64_t bytes, const store::Hash128& content) {
-  assert(fates_[index] == Fate::answered);
+store::Receipt Batch::prove(const FileRun& run) {
   if (!gathers_) {
-    settle(index, Fate::stored);
-    return add(sums_[segment_of(index)], bytes, content);
+    settle_waiting(run.first, run.count);
+    sums_[run.segment].add(run.bytes, run.content);
+    return 0;
   }
-  fates_[index] = Fate::proven;
-  Part& part = parts_[part_of_[index]];
-  --part.unproven;
-  if (part.sums.empty()) part.sums.resize(sums_.size());
-  add(part.sums[segment_of(index)], bytes, content);
+  Part& part = *now(run.part);
+  part.unproven -= run.count;
+  sum_of(part, run.segment).add(run.bytes, run.content);
+  return part.unproven == 0 ? part.receipt : 0;
 }
 
-void Batch::take_back(uint32_t index) {
+void Batch::take_back(uint32_t index, Part* from) {
   assert(fates_[index] == Fate::answered);
   fates_[index] = Fate::open;
   --waiting_count_;
-  if (!gathers_ || part_of_[index] == kNoPart) return;
-  Part& part = parts_[part_of_[index]];
+  if (from == nullptr) return;
+  Part& part = *now(from);
   --part.unproven;
-  std::erase(part.names, index);
+  --part.count;
+  remove_from_runs(part.names, index);
 }
 
 void Batch::settle(uint32_t index, Fate fate) {
   Fate& now = fates_[index];
-  assert(now == Fate::open || now == Fate::answered || now == Fate::proven);
+  assert(now == Fate::open || now == Fate::answered);
   if (now != Fate::open) --waiting_count_;
   now = fate;
   ++settled_count_;
 }
 
+// Answered names are stored.
+void Batch::settle_waiting(uint32_t first, uint32_t count) {
+  for (uint32_t i = first; i < first + count; ++i) {
+    assert(fates_[i] == Fate::answered);
+    fates_[i] = Fate::stored;
+  }
+  waiting_count_ -= count;
+  settled_count_ += count;
+}
+
 void Batch::settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content) {
   settle(index, Fate::stored);
-  add(sums_[segment_of(index)], bytes, content);
+  sums_[segment_of(index)].add(bytes, content);
 }
 
 void Batch::settle_failed(uint32_t index, FileFailure failure) {
@@ -119,56 +153,55 @@ void Batch::release(uint32_t index) {
   settle(index, Fate::released);
 }
 
-uint32_t Batch::part_index(store::Receipt receipt) const {
-  const auto found = std::find_if(parts_.begin(), parts_.end(),
-                                  [&](const Part& part) { return part.receipt == receipt; });
-  assert(found != parts_.end());
-  return static_cast<uint32_t>(found - parts_.begin());
+Part* Batch::add_part() {
+  Part& part = *parts_.emplace_back(std::make_unique<Part>());
+  part.names.reserve(kUsualRuns);
+  return &part;
 }
 
-const Batch::Part& Batch::part(store::Receipt receipt) const {
-  return parts_[part_index(receipt)];
+const Part& Batch::part(store::Receipt receipt) const {
+  const auto found = std::find_if(parts_.begin(), parts_.end(),
+                                  [&](const auto& part) { return part->receipt == receipt; });
+  assert(found != parts_.end());
+  return **found;
 }
 
 void Batch::on_committed(store::Receipt receipt) {
-  gathering().receipt = receipt;
-  gathering_ = static_cast<uint32_t>(parts_.size());
-  parts_.emplace_back();
+  gathering_->receipt = receipt;
+  gathering_ = add_part();
 }
 
-void Batch::on_streamed(uint32_t index, store::Receipt receipt) {
-  assert(gathering().names.back() == index);
-  gathering().names.pop_back();
-  --gathering().unproven;
-  part_of_[index] = static_cast<uint32_t>(parts_.size());
-  Part& part = parts_.emplace_back();
+Part* Batch::on_streamed(uint32_t index, store::Receipt receipt) {
+  remove_from_runs(gathering_->names, index);
+  --gathering_->count;
+  --gathering_->unproven;
+  Part& part = *add_part();
   part.receipt = receipt;
-  part.names = {index};
-  part.unproven = 1;
+  part.names = {{index, 1}};
+  part.count = part.unproven = 1;
+  return &part;
 }
 
-// The part's place stays, empty: others are known by theirs.
 void Batch::reopen(store::Receipt receipt) {
-  Part part = std::exchange(parts_[part_index(receipt)], {});
-  for (const uint32_t index : part.names)
-    part_of_[index] = gathering_;
-  Part& to = gathering();
-  to.names.insert(to.names.end(), part.names.begin(), part.names.end());
-  to.unproven += part.unproven;
-  if (part.sums.empty()) return;
-  if (to.sums.empty()) to.sums.resize(sums_.size());
-  for (size_t i = 0; i < part.sums.size(); ++i) {
-    if (part.sums[i].any) add(to.sums[i], part.sums[i].bytes, part.sums[i].content);
-  }
+  Part& from = part(receipt);
+  Part& to = *gathering_;
+  to.names.insert(to.names.end(), from.names.begin(), from.names.end());
+  to.count += from.count;
+  to.unproven += from.unproven;
+  add_sums(from, [&](uint32_t segment, const SegmentSum& sum) {
+    sum_of(to, segment).add(sum.bytes, sum.content);
+  });
+  from = {};
+  from.moved_to = &to;
 }
 
 void Batch::settle_part(store::Receipt receipt, const ShardEnd& end) {
-  const Part part = std::exchange(parts_[part_index(receipt)], {});
-  for (const uint32_t index : part.names)
-    settle(index, Fate::stored);
-  for (size_t i = 0; i < part.sums.size(); ++i) {
-    if (part.sums[i].any) add(sums_[i], part.sums[i].bytes, part.sums[i].content);
-  }
+  const Part part = std::exchange(this->part(receipt), {});
+  for (const auto& [first, count] : part.names)
+    settle_waiting(first, count);
+  add_sums(part, [&](uint32_t segment, const SegmentSum& sum) {
+    sums_[segment].add(sum.bytes, sum.content);
+  });
   shards_.push_back(end);
 }
 
@@ -191,7 +224,7 @@ wire::Outcome Batch::take_outcome() {
     fates_[i] = Fate::told;
   }
   for (uint32_t segment = 0; segment < sums_.size(); ++segment) {
-    const Sum sum = std::exchange(sums_[segment], {});
+    const SegmentSum sum = std::exchange(sums_[segment], {});
     if (!sum.any) continue;
     outcome.contents.push_back({segment, sum.bytes, sum.content.low, sum.content.high});
   }
@@ -206,7 +239,7 @@ wire::Outcome Batch::take_outcome() {
 wire::Outcome Batch::take_last_outcome() {
   for (uint32_t i = 0; i < count_; ++i) {
     const Fate fate = fates_[i];
-    if (fate == Fate::open || fate == Fate::answered || fate == Fate::proven) release(i);
+    if (fate == Fate::open || fate == Fate::answered) release(i);
   }
   return take_outcome();
 }

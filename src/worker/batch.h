@@ -1,16 +1,17 @@
 // Batch: the names of one lease while this worker holds it, and what became of each. Pure.
 //
-//     open --> answered --> proven --> stored --> told
-//       ^         |   \                  ^         ^
-//       +--doubt--+    +--> failed ------|---------+
-//                                        |
-//                     (packed) when its part may be told
+//     open --> answered --proof--> stored --> told
+//       ^         |   \              ^          ^
+//       +--doubt--+    +--> failed --|----------+
+//                                    |
+//                 (packed) when its part may be told
 //
 // Where the sink gathers (store/sink.h), names count part by part: a part is what one commit of the
 // lot holds. It may be told when all in it are proven, and the sink says so.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,47 @@
 #include "wire/messages.h"
 
 namespace gigafetch::worker {
+
+class Batch;
+
+// What was stored of a segment since the last outcome.
+struct SegmentSum {
+  bool any = false;
+  uint64_t bytes = 0;
+  store::Hash128 content;
+
+  void add(uint64_t more, const store::Hash128& more_content) {
+    any = true;
+    bytes += more;
+    content = content + more_content;
+  }
+};
+
+// Part: the names of a batch whose files are in one commit. Its batch's business; others only hold
+// on to it. Proof comes when it is in no cache any more: what that needs is together.
+struct Part {
+  store::Receipt receipt = 0;  // 0: gathered still
+  Part* moved_to = nullptr;    // its commit was undone: its names are there
+  uint32_t count = 0;          // of names
+  uint32_t unproven = 0;
+  SegmentSum sum;  // of the proven ones of the batch's first segment
+  // The rest of them, and the indices of all in the order in which they were answered.
+  std::vector<SegmentSum> more_sums;
+  std::vector<wire::Outcome::Range> names;
+};
+
+// Files of consecutive names of one batch, all of the same segment and the same part: they are
+// proven, or doubted, together. What is kept of an answer until then is the larger cost of
+// probation, and most answers on a connection follow each other.
+struct FileRun {
+  Batch* batch = nullptr;
+  Part* part = nullptr;  // null where the sink does not gather
+  uint32_t first = 0;    // index of the first name
+  uint32_t count = 0;
+  uint32_t segment = 0;
+  uint64_t bytes = 0;      // of all of them
+  store::Hash128 content;  // sum of their store::content_hash
+};
 
 class Batch {
  public:
@@ -52,11 +94,15 @@ class Batch {
   void set_all_begun() { all_begun_ = true; }
 
   // The name's answer is on probation: a file that the sink has taken, or (not `stored`) a failure.
-  void set_answered(uint32_t index, bool stored = true);
-  // It is proven. Stored when the sink does not gather, else with its part.
-  void prove(uint32_t index, uint64_t bytes, const store::Hash128& content);
-  // It is not: open again.
-  void take_back(uint32_t index);
+  // Gives the part that the file is in; null when it is in none.
+  Part* set_answered(uint32_t index, bool stored = true);
+  // The index of the segment that the name is in.
+  uint32_t segment_of(uint32_t index) { return sums_.size() == 1 ? 0 : find_segment(index); }
+  // The files are proven. Stored when the sink does not gather, else with their part. Gives the
+  // receipt of that when it is committed, and all of it is proven now; else 0.
+  store::Receipt prove(const FileRun& run);
+  // The name, whose file is in `part`, is open again.
+  void take_back(uint32_t index, Part* part);
   // Of an open name, without probation: whoever says so has read the file himself.
   void settle_stored(uint32_t index, uint64_t bytes, const store::Hash128& content);
   // Of an open or answered name.
@@ -86,14 +132,14 @@ class Batch {
   // --- parts, where the sink gathers ---
 
   // The part that is gathered: names in it, and whether all of them are proven.
-  uint32_t gathered() const { return static_cast<uint32_t>(parts_[gathering_].names.size()); }
-  bool gathered_is_proven() const { return parts_[gathering_].unproven == 0; }
+  uint32_t gathered() const { return gathers_ ? gathering_->count : 0; }
+  bool gathered_is_proven() const { return gathering_->unproven == 0; }
   // It was committed; the next one begins.
   void on_committed(store::Receipt receipt);
-  // The name answered last was committed by itself: a part of its own.
-  void on_streamed(uint32_t index, store::Receipt receipt);
-  // The committed part that holds the file of an answered name; 0 when it is gathered still.
-  store::Receipt receipt_of(uint32_t index) const { return parts_[part_of_[index]].receipt; }
+  // The name answered last was committed by itself: to a part of its own, which it gives.
+  Part* on_streamed(uint32_t index, store::Receipt receipt);
+  // The commit that holds the file of a name; 0 when it is gathered still.
+  static store::Receipt receipt_of(const Part* part) { return now(part)->receipt; }
   // Whether all of a committed part is proven.
   bool is_proven(store::Receipt receipt) const { return part(receipt).unproven == 0; }
   // The sink has undone the commit: its names are gathered again.
@@ -108,28 +154,26 @@ class Batch {
 
  private:
   // What became of a name; once an outcome has told of it, that is all that is left to know.
-  enum class Fate : uint8_t { open, answered, proven, stored, failed, released, told };
-  // What was stored of a segment since the last outcome.
-  struct Sum {
-    bool any = false;
-    uint64_t bytes = 0;
-    store::Hash128 content;
-  };
-  struct Part {
-    store::Receipt receipt = 0;
-    std::vector<uint32_t> names;  // indices, also of names that have been taken back since
-    uint32_t unproven = 0;
-    std::vector<Sum> sums;  // of the proven ones, by segment
-  };
+  enum class Fate : uint8_t { open, answered, stored, failed, released, told };
 
-  static constexpr uint32_t kNoPart = UINT32_MAX;
-
+  // Where the names of a part are now.
+  template <typename AnyPart>
+  static AnyPart* now(AnyPart* part) {
+    while (part->moved_to != nullptr)
+      part = part->moved_to;
+    return part;
+  }
   void settle(uint32_t index, Fate fate);
-  uint32_t segment_of(uint32_t index);
-  static void add(Sum& sum, uint64_t bytes, const store::Hash128& content);
-  Part& gathering() { return parts_[gathering_]; }
+  void settle_waiting(uint32_t first, uint32_t count);
+  uint32_t find_segment(uint32_t index);
+  SegmentSum& sum_of(Part& part, uint32_t segment);
+  template <typename Add>
+  void add_sums(const Part& part, Add add);
+  Part* add_part();
   const Part& part(store::Receipt receipt) const;
-  uint32_t part_index(store::Receipt receipt) const;
+  Part& part(store::Receipt receipt) {
+    return const_cast<Part&>(std::as_const(*this).part(receipt));
+  }
 
   uint64_t lease_;
   uint32_t count_;
@@ -142,16 +186,15 @@ class Batch {
   std::vector<uint32_t> offsets_;  // of each name, and the end
   std::vector<Fate> fates_;        // of each name
   uint32_t settled_count_ = 0;
-  uint32_t waiting_count_ = 0;  // answered or proven
+  uint32_t waiting_count_ = 0;  // answered
   uint32_t told_count_ = 0;
   uint32_t first_untold_ = 0;                     // every name before it has been told of
-  std::vector<Sum> sums_;                         // of each segment
+  std::vector<SegmentSum> sums_;                  // of each segment
   uint32_t segment_ = 0;                          // the one last stored to
   std::vector<wire::Outcome::Failure> failures_;  // since the last outcome
-  std::vector<Part> parts_;
-  uint32_t gathering_ = 0;         // which of them is
-  std::vector<uint32_t> part_of_;  // of each answered name, an index into them, or none
-  std::vector<ShardEnd> shards_;   // since the last outcome
+  std::vector<std::unique_ptr<Part>> parts_;      // answers on probation point at them
+  Part* gathering_ = nullptr;                     // which of them is
+  std::vector<ShardEnd> shards_;                  // since the last outcome
   std::vector<Coded> codings_;
   store::Lot lot_;
 };

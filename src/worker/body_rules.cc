@@ -67,7 +67,7 @@ bool is_coded(std::string_view field) {
   return !field.empty() && !http::equals_ignoring_case(field, "identity");
 }
 
-std::optional<FileFailure> BodyRules::refuses(const http::ResponseHead& head) const {
+std::optional<FileFailure> BodyRules::look_closely(const http::ResponseHead& head) const {
   const auto failure = [&](FailureClass cause, std::string text) {
     return FileFailure{cause, static_cast<uint16_t>(head.status), 0, std::move(text)};
   };

@@ -35,7 +35,13 @@ struct BodyRules {
   store::Room* room = nullptr;
 
   // Why the body that `head` (a 200) announces is not taken; nullopt when it is.
-  std::optional<FileFailure> refuses(const http::ResponseHead& head) const;
+  std::optional<FileFailure> refuses(const http::ResponseHead& head) const {
+    const bool plain = head.content_encoding.empty() && !head.until_end;
+    if (plain && (!head.has_length || head.length <= max_file_size)) return std::nullopt;
+    return look_closely(head);
+  }
+
+  std::optional<FileFailure> look_closely(const http::ResponseHead& head) const;
 };
 
 // Whether a Content-Encoding field names a coding at all.

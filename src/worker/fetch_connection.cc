@@ -60,7 +60,7 @@ void FetchConnection::flush() {
 }
 
 bool FetchConnection::on_head(const http::ResponseHead& head) {
-  if (probation_.has_attributed()) owner_.proven(probation_.take_attributed());
+  if (probation_.has_attributed()) prove(probation_.take_attributed());
   body_bytes_ = 0;
   drip_since_ = loop_.now();
   drip_bytes_ = 0;
@@ -250,11 +250,16 @@ void FetchConnection::settle_stored(const store::Hash128& content) {
   if (rules_.room != nullptr) rules_.room->on_stored();
   if (!coding_.empty() && !decoder_) task.batch->note_coding(task.index, coding_);
   reset_response();
-  put_on_probation({task, bytes, content, nullptr, false});
+  // Most files come at the first try, from where they were asked for.
+  Part* const part = owner_.answered(task, bytes, content);
+  if (task.attempts > 0 || task.is_redirected()) {
+    return probation_.add({task, part, bytes, content, nullptr, false}, loop_.now());
+  }
+  probation_.add_file(file_of(task, part, bytes, content), loop_.now());
 }
 
 void FetchConnection::put_on_probation(Answer answer) {
-  owner_.answered(answer);
+  owner_.answered_without_file(answer);
   probation_.add(std::move(answer), loop_.now());
 }
 
@@ -273,13 +278,13 @@ void FetchConnection::finish_discarded() {
     case Retry::uncharged:
       return owner_.put_off(task, failure.text);
     case Retry::elsewhere:
-      return put_on_probation({task, 0, {}, nullptr, true});
+      return put_on_probation({task, nullptr, 0, {}, nullptr, true});
     case Retry::charged:
       return owner_.failed_attempt(task, std::move(failure), at_least);
     case Retry::never:
       failure.attempts = static_cast<uint16_t>(task.attempts + 1);
       return put_on_probation(
-          {task, 0, {}, std::make_unique<FileFailure>(std::move(failure)), false});
+          {task, nullptr, 0, {}, std::make_unique<FileFailure>(std::move(failure)), false});
   }
 }
 
@@ -298,8 +303,7 @@ void FetchConnection::on_quiet() {
   const ProbationTerms terms = owner_.probation_terms();
   const bool was_long = connection_.last_activity() + terms.long_quiet <= loop_.now();
   if (!was_long && connection_.is_open() && !alone_) {
-    for (Answer& answer : probation_.take_all_but_last(loop_.now()))
-      owner_.proven(std::move(answer));
+    prove(probation_.take_all_but_last(loop_.now()));
     return owner_.fill(*this);
   }
   prove_all();
@@ -317,9 +321,13 @@ void FetchConnection::prove_while_waiting(TimePoint since) {
   if (connection_.last_activity() + patience <= since) prove_all();
 }
 
+void FetchConnection::prove(Answers answers) {
+  owner_.proven(answers);
+  probation_.recycle(std::move(answers));
+}
+
 void FetchConnection::prove_all() {
-  for (Answer& answer : probation_.take_all())
-    owner_.proven(std::move(answer));
+  if (!probation_.empty()) prove(probation_.take_all());
 }
 
 void FetchConnection::retire() {
@@ -328,7 +336,7 @@ void FetchConnection::retire() {
 }
 
 void FetchConnection::take_all_back(Doubt doubt) {
-  std::vector<Answer> answers = probation_.take_all();
+  Answers answers = probation_.take_all();
   if (!answers.empty()) owner_.taken_back(std::move(answers), doubt);
 }
 
@@ -354,8 +362,8 @@ bool FetchConnection::judge_misframing(const net::Closure& closure) {
   } else if (surplus) {
     take_all_back(Doubt::suspected);
   } else {
-    std::vector<Answer> last;
-    last.push_back(probation_.take_last());
+    Answers last;
+    last.others.push_back(probation_.take_last());
     owner_.taken_back(std::move(last), Doubt::suspected);
     take_all_back(Doubt::unproven);
   }

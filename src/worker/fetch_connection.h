@@ -68,11 +68,13 @@ class FetchConnection final : private net::HttpConnection::Handler {
     // were in flight. True when that is where it usually closes: the pipeline is not to blame.
     virtual bool on_silent_close(uint64_t responses) = 0;
 
-    // An answer has come whole; it counts when it is proven.
-    virtual void answered(const Answer& answer) = 0;
-    virtual void proven(Answer answer) = 0;
+    // An answer has come whole; it counts when it is proven. Of a file: gives the part of the batch
+    // that it is in.
+    virtual Part* answered(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
+    virtual void answered_without_file(const Answer& answer) = 0;
+    virtual void proven(Answers& answers) = 0;
     // Answers that do not count, and were told of by answered(): to be asked for again.
-    virtual void taken_back(std::vector<Answer> answers, Doubt doubt) = 0;
+    virtual void taken_back(Answers answers, Doubt doubt) = 0;
     // The same of one whose connection had nothing but its request.
     virtual void doubted_again(Answer answer, std::string_view why) = 0;
     // The answers' ends, or their order, cannot be trusted on this origin.
@@ -203,6 +205,7 @@ class FetchConnection final : private net::HttpConnection::Handler {
   void put_on_probation(Answer answer);
   void on_quiet();
   void prove_all();
+  void prove(Answers answers);
   void take_all_back(Doubt doubt);
   void suspect_last();
   void judge_unproven(bool orderly);

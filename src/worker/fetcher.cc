@@ -46,11 +46,11 @@ constexpr double kSlowDecay = 1 - 1.0 / 256;
 constexpr Millis kDrainPatience{4'000};
 // Answers on probation: over all connections, in bounds for each. Of an origin that has misframed
 // any, so many for each until it has sent that many more.
-constexpr size_t kMostOnProbation = 65'536, kLeastOnProbation = 16, kMostOfOne = 4096;
+constexpr size_t kMostOnProbation = 131'072, kLeastOnProbation = 16, kMostOfOne = 4096;
 constexpr size_t kMistrusted = 16;
 constexpr uint64_t kMistrustedAnswers = 10'000;
 // In usual waits for an answer: how long nothing comes at a quiet point, and how rare such are.
-constexpr double kQuietFactor = 1.25, kLongQuietFactor = 4, kPatienceFactor = 50;
+constexpr double kQuietFactor = 1.25, kLongQuietFactor = 4, kPatienceFactor = 100;
 constexpr Millis kLeastQuiet{2}, kLeastLongQuiet{100}, kMostQuiet{2'000}, kLeastPatience{200};
 
 bool asks_for_less(int status) {
@@ -229,7 +229,9 @@ void Fetcher::send_more(FetchConnection& connection) {
   const uint64_t left = request_limit_.now() - std::min(connection.sent(), request_limit_.now());
   uint64_t budget = std::min<uint64_t>({depth - connection.in_flight(), left, room()});
   while (budget > 0 && queue_.available(now, connection.sent() == 0) && rate_limit_.take(now)) {
-    const Task task = *queue_.take(now, connection.sent() == 0);
+    // By reference: a copy would wait for the fields just written.
+    const std::optional<Task> next = queue_.take(now, connection.sent() == 0);
+    const Task& task = *next;
     if (task.alone) {
       queue_.put_back(task);
     } else if (send_task(connection, task)) {
@@ -343,13 +345,29 @@ void Fetcher::on_announced_close(uint64_t responses, uint32_t cut) {
   if (cut > 0) depth_.on_doubt(usual ? 1 : cut);
 }
 
-void Fetcher::answered(const Answer& answer) {
+Part* Fetcher::answered(const Task& task, uint64_t, const store::Hash128&) {
   --in_flight_;
   ++on_probation_;
-  if (state_ != State::stopped) client_.on_answered(answer.task, answer.has_file());
+  return state_ == State::stopped ? nullptr : client_.on_answered(task, true);
 }
 
-void Fetcher::proven(Answer answer) {
+void Fetcher::answered_without_file(const Answer& answer) {
+  --in_flight_;
+  ++on_probation_;
+  if (state_ != State::stopped) client_.on_answered(answer.task, false);
+}
+
+void Fetcher::proven(Answers& answers) {
+  for (const FileRun& files : answers.files) {
+    on_probation_ -= files.count;
+    open_tasks_ -= files.count;
+  }
+  if (state_ != State::stopped && !answers.files.empty()) client_.on_stored(answers.files);
+  for (Answer& answer : answers.others)
+    prove(std::move(answer));
+}
+
+void Fetcher::prove(Answer answer) {
   --on_probation_;
   if (state_ == State::stopped) return;
   if (answer.failure != nullptr) return fail(answer.task, std::move(*answer.failure));
@@ -360,7 +378,8 @@ void Fetcher::proven(Answer answer) {
   --open_tasks_;
   redirects_.forget(answer.task);
   if (answer.task.attempts > 0) recovery_ += (1 - recovery_) * kRecoveryGain;
-  client_.on_stored(answer.task, answer.bytes, answer.content);
+  const FileRun file = file_of(answer.task, answer.part, answer.bytes, answer.content);
+  client_.on_stored({&file, 1});
 }
 
 void Fetcher::take_back(std::span<const Answer> answers) {
@@ -368,10 +387,11 @@ void Fetcher::take_back(std::span<const Answer> answers) {
   if (state_ != State::stopped) client_.on_taken_back(answers);
 }
 
-void Fetcher::taken_back(std::vector<Answer> answers, Doubt doubt) {
-  take_back(answers);
+void Fetcher::taken_back(Answers answers, Doubt doubt) {
+  std::vector<Answer> singly = answers.take_singly();
+  take_back(singly);
   if (state_ != State::running) return;
-  for (Answer& answer : answers) {
+  for (Answer& answer : singly) {
     answer.task.alone = doubt == Doubt::suspected;
     answer.task.replayed = false;
     redirects_.forget(answer.task);

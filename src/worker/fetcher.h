@@ -33,9 +33,10 @@ class Fetcher final : private FetchConnection::Owner {
     virtual ~Client() = default;
     // Its answer is on probation: a file that the sink has taken, or (not `stored`) a failure. What
     // follows of on_stored, on_failed and on_taken_back says whether it counts.
-    virtual void on_answered(const Task& task, bool stored) = 0;
-    // It is proven that the file is the one that was asked for.
-    virtual void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
+    // Gives the part of the batch that the file is in; null when it is in none.
+    virtual Part* on_answered(const Task& task, bool stored) = 0;
+    // It is proven that the files are the ones that were asked for.
+    virtual void on_stored(std::span<const FileRun> files) = 0;
     virtual void on_failed(const Task& task, FileFailure failure) = 0;
     // What the sink has of these files may not be theirs. They are fetched again (or fail).
     virtual void on_taken_back(std::span<const Answer> answers) = 0;
@@ -94,9 +95,10 @@ class Fetcher final : private FetchConnection::Owner {
   void on_doubt(uint32_t pipelined) override { depth_.on_doubt(pipelined); }
   void on_announced_close(uint64_t responses, uint32_t cut) override;
   bool on_silent_close(uint64_t responses) override { return request_limit_.on_close(responses); }
-  void answered(const Answer& answer) override;
-  void proven(Answer answer) override;
-  void taken_back(std::vector<Answer> answers, Doubt doubt) override;
+  Part* answered(const Task& task, uint64_t bytes, const store::Hash128& content) override;
+  void answered_without_file(const Answer& answer) override;
+  void proven(Answers& answers) override;
+  void taken_back(Answers answers, Doubt doubt) override;
   void doubted_again(Answer answer, std::string_view why) override;
   void on_misframed(Misframing kind) override;
   ProbationTerms probation_terms() const override;
@@ -117,6 +119,7 @@ class Fetcher final : private FetchConnection::Owner {
   void send_more(FetchConnection& connection);
   bool send_task(FetchConnection& connection, const Task& task);
   void send_alone(FetchConnection& connection);
+  void prove(Answer answer);
   void take_back(std::span<const Answer> answers);
   void arm_wake_timer();
   void fail(const Task& task, FileFailure failure);

@@ -11,10 +11,12 @@ constexpr size_t kMaxStragglers = 64;
 // So many may be answered and wait for proof, and hold so many bytes of names. More keep their
 // credit.
 constexpr size_t kMostUnproven = 256;
-constexpr size_t kMostUnprovenBytes = 4 * 1024 * 1024;
+constexpr size_t kMostUnprovenBytes = 8 * 1024 * 1024;
 // A further part is told when it has so many names, or that share of the batch.
 constexpr uint32_t kMinPart = 16;
 constexpr uint32_t kPartShare = 8;
+// Where proofs to come have to look is fetched into the processor's cache so far ahead.
+constexpr size_t kProofsAhead = 8;
 // And twice the usual: then a commit that is not proven holds up others no longer.
 constexpr Millis kHeldUpTooLong{3'000};
 
@@ -30,43 +32,51 @@ Outbox::Held& Outbox::held(const Batch& batch) {
                         [&](const auto& each) { return &each->batch == &batch; });
 }
 
-void Outbox::on_answered(const Task& task, bool stored) {
-  if (broken_) return;
+Part* Outbox::on_answered(const Task& task, bool stored) {
+  if (broken_) return nullptr;
   Batch& batch = *task.batch;
-  batch.set_answered(task.index, stored);
-  if (batch.lot().streamed && !commit_streamed(batch, task.index)) return;
-  if (batch.open_count() == 0) return on_all_answered(held(batch));
-  if (stored && sink_.wants_commit(batch.lot())) commit(held(batch));
+  Part* part = batch.set_answered(task.index, stored);
+  if (batch.lot().streamed) {
+    part = commit_streamed(batch, task.index);
+    if (part == nullptr) return nullptr;
+  }
+  if (batch.open_count() == 0) {
+    on_all_answered(held(batch));
+  } else if (stored && sink_.wants_commit(batch.lot())) {
+    commit(held(batch));
+  }
+  return part;
 }
 
 // The commit comes last, here and below: with it the batch may be told whole, and be gone.
 void Outbox::on_all_answered(Held& held) {
-  size_t unproven = 0, bytes = 0;
-  for (const auto& each : batches_) {
-    if (each->has_credit || each->batch.open_count() > 0) continue;
-    ++unproven;
-    bytes += each->batch.name_bytes();
-  }
-  if (held.has_credit && unproven < kMostUnproven && bytes < kMostUnprovenBytes) {
+  if (held.has_credit && awaiting_ < kMostUnproven && awaiting_bytes_ < kMostUnprovenBytes) {
     held.has_credit = false;
     tell(held);
   }
+  count_waiting(held, !held.has_credit);
   commit(held);
 }
 
-void Outbox::on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) {
+void Outbox::on_stored(std::span<const FileRun> files) {
   if (broken_) return;
-  Batch& batch = *task.batch;
-  batch.prove(task.index, bytes, content);
   if (!sink_.gathers()) {
-    if (batch.all_settled()) report(batch);
+    for (const FileRun& each : files) {
+      each.batch->prove(each);
+      if (each.batch->all_settled()) report(*each.batch);
+    }
     return;
   }
-  if (const store::Receipt receipt = batch.receipt_of(task.index); receipt != 0) {
-    if (!batch.is_proven(receipt)) return;
-    sink_.prove(receipt);
-    tell_tellable();
+  size_t ahead = 0;
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (; ahead < std::min(i + kProofsAhead, files.size()); ++ahead) {
+      __builtin_prefetch(files[ahead].part, 1);
+      __builtin_prefetch(&files[ahead].part->sum.content, 1);
+    }
+    const store::Receipt proven = files[i].batch->prove(files[i]);
+    if (proven != 0) sink_.prove(proven);
   }
+  tell_tellable();
 }
 
 void Outbox::on_failed(const Task& task, FileFailure failure) {
@@ -85,6 +95,7 @@ void Outbox::on_released(const Task& task) {
   if (batch.all_settled()) return report(batch);
   Held& still = held(batch);
   still.has_credit = false;
+  count_waiting(still, batch.open_count() == 0);
   tell(still);
   commit(still);
 }
@@ -96,7 +107,7 @@ void Outbox::on_taken_back(std::span<const Answer> answers) {
   for (const Answer& answer : answers) {
     if (!sink_.gathers() || !answer.has_file()) continue;
     Batch& batch = *answer.task.batch;
-    const store::Receipt receipt = batch.receipt_of(answer.task.index);
+    const store::Receipt receipt = Batch::receipt_of(answer.part);
     files.push_back({&batch.lot(), receipt, answer.task.name()});
     if (receipt != 0) undone.push_back(receipt);
   }
@@ -106,8 +117,10 @@ void Outbox::on_taken_back(std::span<const Answer> answers) {
   undone.erase(std::unique(undone.begin(), undone.end()), undone.end());
   for (const store::Receipt receipt : undone)
     commits_.extract(receipt).mapped()->batch.reopen(receipt);
-  for (const Answer& answer : answers)
-    answer.task.batch->take_back(answer.task.index);
+  for (const Answer& answer : answers) {
+    answer.task.batch->take_back(answer.task.index, answer.part);
+    count_waiting(held(*answer.task.batch), false);
+  }
   tell_tellable();  // those behind the undone ones
 }
 
@@ -159,27 +172,31 @@ void Outbox::commit(Held& held) {
 }
 
 // A file too large to be gathered.
-bool Outbox::commit_streamed(Batch& batch, uint32_t index) {
+Part* Outbox::commit_streamed(Batch& batch, uint32_t index) {
   store::Receipt receipt = 0;
   const store::StoreStatus status = sink_.commit_streamed(batch.lot(), receipt);
   if (!status.ok()) {
     end_broken(status.text());
-    return false;
+    return nullptr;
   }
-  batch.on_streamed(index, receipt);
   commits_[receipt] = &held(batch);
-  return true;
+  return batch.on_streamed(index, receipt);
 }
 
+// Commits of one batch that stand behind each other in a shard are told together. Not those with
+// another's between them: that would be in the shard, and count for nobody, until it is told.
 void Outbox::tell_tellable() {
   store::Tellable tellable;
   store::StoreStatus status;
+  Held* settled = nullptr;
   while (!broken_ && sink_.take_tellable(tellable, status)) {
     if (!status.ok()) return end_broken(status.text());
-    Held& its = *commits_.extract(tellable.receipt).mapped();
-    its.batch.settle_part(tellable.receipt, tellable.end);
-    tell(its);
+    Held* const its = commits_.extract(tellable.receipt).mapped();
+    if (settled != nullptr && settled != its) tell(*settled);
+    settled = its;
+    its->batch.settle_part(tellable.receipt, tellable.end);
   }
+  if (settled != nullptr && !broken_) tell(*settled);
 }
 
 // Sends what is settled of the batch; with the last of it, the batch goes.
@@ -192,7 +209,15 @@ void Outbox::tell(Held& held) {
   if (last) erase(held);
 }
 
-void Outbox::erase(const Held& held) {
+void Outbox::count_waiting(Held& held, bool waits) {
+  if (std::exchange(held.awaits_proof, waits) == waits) return;
+  awaiting_ = waits ? awaiting_ + 1 : awaiting_ - 1;
+  const size_t bytes = held.batch.name_bytes();
+  awaiting_bytes_ = waits ? awaiting_bytes_ + bytes : awaiting_bytes_ - bytes;
+}
+
+void Outbox::erase(Held& held) {
+  count_waiting(held, false);
   std::erase_if(batches_, [&](const auto& each) { return each.get() == &held; });
 }
 

@@ -37,8 +37,8 @@ class Outbox {
   Batch& add(const wire::BatchView& view);
 
   // What the fetcher tells (worker/fetcher.h).
-  void on_answered(const Task& task, bool stored);
-  void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content);
+  Part* on_answered(const Task& task, bool stored);
+  void on_stored(std::span<const FileRun> files);
   void on_failed(const Task& task, FileFailure failure);
   void on_released(const Task& task);
   void on_taken_back(std::span<const Answer> answers);
@@ -64,6 +64,7 @@ class Outbox {
     bool has_credit = true;     // no outcome has given it back
     bool begun_before = false;  // all of its names were sent when last looked at
     bool told = false;          // some outcome was sent
+    bool awaits_proof = false;  // all of its names are answered, and it has no credit any more
   };
 
   Held& held(const Batch& batch);
@@ -73,16 +74,19 @@ class Outbox {
   }
   // What is gathered of the batch. Afterwards the batch may be gone.
   void commit(Held& held);
-  bool commit_streamed(Batch& batch, uint32_t index);
+  Part* commit_streamed(Batch& batch, uint32_t index);
   void tell_tellable();
   void tell(Held& held);
   void send(Held& held, wire::Outcome outcome);
-  void erase(const Held& held);
+  void erase(Held& held);
+  void count_waiting(Held& held, bool waits);
 
   store::Sink& sink_;
   Client& client_;
   bool broken_ = false;
   std::vector<std::unique_ptr<Held>> batches_;
+  size_t awaiting_ = 0;                                // batches that await proof
+  size_t awaiting_bytes_ = 0;                          // of their names
   std::unordered_map<store::Receipt, Held*> commits_;  // not told yet
 };
 

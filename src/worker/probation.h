@@ -30,12 +30,41 @@ namespace gigafetch::worker {
 // followed.
 struct Answer {
   Task task;
+  Part* part = nullptr;  // of the batch, that its file is in
   uint64_t bytes = 0;
   store::Hash128 content;                // store::content_hash of name and body
   std::unique_ptr<FileFailure> failure;  // null when it did not fail
   bool elsewhere = false;                // it led on: the task knows where to
 
   bool has_file() const { return failure == nullptr && !elsewhere; }
+};
+
+// The file of an answer, by itself.
+inline FileRun file_of(const Task& task, Part* part, uint64_t bytes,
+                       const store::Hash128& content) {
+  return {task.batch, part, task.index, 1, task.batch->segment_of(task.index), bytes, content};
+}
+
+// Answers that are proven, or taken back, together; in no order.
+struct Answers {
+  std::vector<FileRun> files;  // of whose way here nothing need be known
+  std::vector<Answer> others;
+
+  bool empty() const { return files.empty() && others.empty(); }
+  // Each by itself.
+  std::vector<Answer> take_singly() {
+    std::vector<Answer> all = std::move(others);
+    for (const FileRun& run : files) {
+      for (uint32_t i = 0; i < run.count; ++i) {
+        Answer& answer = all.emplace_back();
+        answer.task.batch = run.batch;
+        answer.task.index = run.first + i;
+        answer.part = run.part;
+      }
+    }
+    files.clear();
+    return all;
+  }
 };
 
 // When a connection makes a quiet point.
@@ -66,13 +95,20 @@ class Probation {
   // quiet at once: after half of what it may take to the whole.
   explicit Probation(uint32_t seed = 0) : turn_(seed) {}
 
-  bool empty() const { return answers_.empty(); }
-  size_t size() const { return answers_.size(); }
+  bool empty() const { return size_ == 0; }
+  size_t size() const { return size_; }
 
   // Only when the end of the answer before is proven.
   void add(Answer answer, TimePoint now) {
-    if (answers_.empty()) since_ = now;
-    answers_.push_back(std::move(answer));
+    begin_next(now);
+    other_ = std::move(answer);
+    last_ = Last::other;
+  }
+  // The same of a file of which nothing else need be known; see file_of().
+  void add_file(const FileRun& file, TimePoint now) {
+    begin_next(now);
+    file_ = file;
+    last_ = Last::file;
   }
 
   // So many requests have been in flight at once.
@@ -86,56 +122,106 @@ class Probation {
 
   // Whether a quiet point should be made.
   bool is_due(TimePoint now, size_t most, Millis patience) const {
-    if (answers_.empty()) return false;
+    if (empty()) return false;
     if (large_) return true;
-    return answers_.size() * kSpread >= most * share_ ||
-           (now - since_) * kSpread >= patience * share_;
+    return size_ * kSpread >= most * share_ || (now - since_) * kSpread >= patience * share_;
   }
 
   // Whether the first, and only, answer is proven when the next head comes.
   bool has_attributed() const { return attributed_; }
 
-  // All of them, in order; nothing is left.
-  std::vector<Answer> take_all() {
-    attributed_ = large_ = false;
-    deepest_ = 0;
-    turn_ = turn_ * 1'664'525 + 1'013'904'223;  // Numerical Recipes' generator
-    share_ = kSpread / 2 + (turn_ >> 24) % (kSpread / 2);
-    return std::exchange(answers_, {});
+  // All of them; nothing is left.
+  Answers take_all() {
+    put_away_last();
+    begin_period();
+    return take_put_away();
   }
   // A quiet point: all but the last one, which is attributed now.
-  std::vector<Answer> take_all_but_last(TimePoint now) {
-    Answer last = std::move(answers_.back());
-    answers_.pop_back();
-    std::vector<Answer> taken = take_all();
-    add(std::move(last), now);
+  Answers take_all_but_last(TimePoint now) {
+    begin_period();
+    since_ = now;
+    size_ = 1;
     attributed_ = true;
-    return taken;
+    return take_put_away();
   }
   // The attributed one, when the next head has come.
-  Answer take_attributed() {
+  Answers take_attributed() {
     attributed_ = false;
-    Answer answer = std::move(answers_.back());
-    answers_.clear();
+    size_ = 0;
+    put_away_last();
+    return take_put_away();
+  }
+  // The last one. Only when there is one.
+  Answer take_last() {
+    --size_;
+    attributed_ = false;
+    if (std::exchange(last_, Last::none) == Last::other) return std::move(other_);
+    Answer answer;
+    answer.task.batch = file_.batch;
+    answer.task.index = file_.first;
+    answer.part = file_.part;
     return answer;
   }
-  Answer take_last() {
-    Answer last = std::move(answers_.back());
-    answers_.pop_back();
-    attributed_ = false;
-    return last;
+  // Memory of what was taken, to be used again.
+  void recycle(Answers answers) {
+    if (!runs_.empty() || !others_.empty()) return;
+    answers.files.clear();
+    runs_ = std::move(answers.files);
   }
 
  private:
   static constexpr uint32_t kSpread = 64;
+  enum class Last : uint8_t { none, file, other };
 
-  std::vector<Answer> answers_;
-  uint32_t turn_;
-  uint32_t share_ = kSpread;  // of kSpread
-  TimePoint since_;           // when the first of them came
-  uint32_t deepest_ = 0;      // requests in flight at once since the last quiet point
+  void begin_next(TimePoint now) {
+    if (size_++ == 0) since_ = now;
+    put_away_last();
+  }
+  void put_away_last() {
+    const Last last = std::exchange(last_, Last::none);
+    if (last == Last::file) {
+      put_away_file();
+    } else if (last == Last::other) {
+      others_.push_back(std::move(other_));
+    }
+  }
+  void put_away_file() {
+    if (run_.batch == file_.batch && run_.first + run_.count == file_.first &&
+        run_.part == file_.part && run_.segment == file_.segment) {
+      ++run_.count;
+      run_.bytes += file_.bytes;
+      run_.content = run_.content + file_.content;
+      return;
+    }
+    if (run_.count > 0) runs_.push_back(run_);
+    run_ = file_;
+  }
+  void begin_period() {
+    attributed_ = large_ = false;
+    size_ = deepest_ = 0;
+    turn_ = turn_ * 1'664'525 + 1'013'904'223;  // Numerical Recipes' generator
+    share_ = kSpread / 2 + (turn_ >> 24) % (kSpread / 2);
+  }
+  Answers take_put_away() {
+    if (run_.count > 0) runs_.push_back(std::exchange(run_, {}));
+    return {std::exchange(runs_, {}), std::exchange(others_, {})};
+  }
+
+  // The last answer, and the run that grows, are kept out of the heap: with many connections each
+  // step into that is a miss of the processor's cache.
+  FileRun file_;
+  FileRun run_;
+  Last last_ = Last::none;
   bool attributed_ = false;
   bool large_ = false;
+  uint32_t turn_;
+  uint32_t share_ = kSpread;  // of kSpread
+  uint32_t deepest_ = 0;      // requests in flight at once since the last quiet point
+  size_t size_ = 0;
+  TimePoint since_;  // when the first of them came
+  std::vector<FileRun> runs_;
+  std::vector<Answer> others_;
+  Answer other_;
 };
 
 }  // namespace gigafetch::worker

@@ -236,10 +236,14 @@ class Worker final : private net::Stream::Handler, private Fetcher::Client, priv
     outbox_.report(batch);
   }
 
-  void on_answered(const Task& task, bool stored) override { outbox_.on_answered(task, stored); }
-  void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    if (task.batch->has_codings() && !record_codings(*task.batch)) return;
-    outbox_.on_stored(task, bytes, content);
+  Part* on_answered(const Task& task, bool stored) override {
+    return outbox_.on_answered(task, stored);
+  }
+  void on_stored(std::span<const FileRun> files) override {
+    for (const FileRun& each : files) {
+      if (each.batch->has_codings() && !record_codings(*each.batch)) return;
+    }
+    outbox_.on_stored(files);
   }
   void on_taken_back(std::span<const Answer> answers) override { outbox_.on_taken_back(answers); }
 

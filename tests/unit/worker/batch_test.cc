@@ -262,6 +262,15 @@ TEST_CASE(
   }
 }
 
+namespace {
+
+// The name `index` is proven, by itself.
+store::Receipt prove(Batch& batch, Part* part, uint32_t index, uint64_t bytes) {
+  return batch.prove({&batch, part, index, 1, batch.segment_of(index), bytes, kSome});
+}
+
+}  // namespace
+
 TEST_CASE("an answered name counts when it is proven, and is open again when it is taken back") {
   const auto batch = batch_of(numbered(3));
   batch->set_answered(0);
@@ -270,13 +279,13 @@ TEST_CASE("an answered name counts when it is proven, and is open again when it 
   CHECK(batch->open_count() == 0);
   CHECK(batch->waiting_count() == 3);
   CHECK(batch->take_outcome().stored.empty());
-  batch->prove(1, 5, kSome);
-  batch->take_back(0);
+  prove(*batch, nullptr, 1, 5);
+  batch->take_back(0, nullptr);
   CHECK(batch->open_count() == 1);
   CHECK(batch->take_outcome().stored == Ranges{{1, 1}});
   batch->settle_failed(2, failure("x"));
   batch->set_answered(0);
-  batch->prove(0, 6, kSome);
+  prove(*batch, nullptr, 0, 6);
   CHECK(batch->all_settled());
   const wire::Outcome outcome = batch->take_outcome();
   CHECK(outcome.stored == Ranges{{0, 1}});
@@ -288,7 +297,7 @@ TEST_CASE("the last outcome releases what is not proven") {
   const auto batch = batch_of(numbered(3));
   batch->set_answered(0);
   batch->set_answered(1);
-  batch->prove(1, 5, kSome);
+  prove(*batch, nullptr, 1, 5);
   const wire::Outcome outcome = batch->take_last_outcome();
   CHECK(outcome.stored == Ranges{{1, 1}});
   CHECK(outcome.released == Ranges{{0, 1}, {2, 1}});
@@ -308,18 +317,18 @@ TEST_CASE("names that a sink gathers count with their part, and with the ends of
   for (const char* name : {"a", "b", "c", "d"})
     names.append(name);
   const auto batch = gathering_batch(names);
-  batch->set_answered(0);
-  batch->set_answered(1);
+  Part* const first = batch->set_answered(0);
+  CHECK(batch->set_answered(1) == first);
   CHECK(batch->gathered() == 2);
-  batch->prove(0, 1, kSome);
+  CHECK(prove(*batch, first, 0, 1) == 0);
   CHECK_FALSE(batch->gathered_is_proven());
   batch->on_committed(7);
-  CHECK(batch->receipt_of(0) == 7);
+  CHECK(Batch::receipt_of(first) == 7);
   CHECK(batch->gathered() == 0);
-  batch->set_answered(2);
-  CHECK(batch->receipt_of(2) == 0);
+  Part* const second = batch->set_answered(2);
+  CHECK(Batch::receipt_of(second) == 0);
   CHECK_FALSE(batch->is_proven(7));
-  batch->prove(1, 2, kSome);
+  CHECK(prove(*batch, first, 1, 2) == 7);
   CHECK(batch->is_proven(7));
   CHECK_MESSAGE(batch->take_outcome().stored.empty(), "the sink has not said so");
   batch->settle_part(7, {2, 5, 2000, true});
@@ -330,22 +339,44 @@ TEST_CASE("names that a sink gathers count with their part, and with the ends of
   CHECK(batch->take_outcome().shards.empty());
 }
 
+TEST_CASE("files of consecutive names are proven together, each in its segment") {
+  NameList names;
+  for (const char* name : {"a", "b", "c", "d", "e"})
+    names.append(name);
+  Batch batch(wire::BatchView{1, 5, false, {3, 2}, names.bytes()}, true);
+  Part* const part = batch.set_answered(0);
+  for (uint32_t i = 1; i < 5; ++i)
+    CHECK(batch.set_answered(i) == part);
+  batch.on_committed(7);
+  CHECK(batch.prove({&batch, part, 0, 3, 0, 30, kSome}) == 0);
+  CHECK(batch.prove({&batch, part, 3, 2, 1, 5, kSome}) == 7);
+  batch.settle_part(7, {0, 0, 500, false});
+  const wire::Outcome outcome = batch.take_outcome();
+  CHECK(outcome.stored == Ranges{{0, 5}});
+  CHECK(outcome.contents.at(0).bytes == 30);
+  CHECK(outcome.contents.at(1).segment == 1);
+  CHECK(outcome.contents.at(1).bytes == 5);
+  CHECK(outcome.last);
+}
+
 TEST_CASE("a part that is undone is gathered again without what was taken back") {
   NameList names;
   for (const char* name : {"a", "b", "c"})
     names.append(name);
   const auto batch = gathering_batch(names);
-  for (uint32_t i = 0; i < 3; ++i)
-    batch->set_answered(i);
-  batch->prove(0, 10, kSome);
+  Part* const part = batch->set_answered(0);
+  batch->set_answered(1);
+  batch->set_answered(2);
+  prove(*batch, part, 0, 10);
   batch->on_committed(7);
   batch->reopen(7);
-  batch->take_back(1);
+  batch->take_back(1, part);
   CHECK(batch->gathered() == 2);
-  CHECK(batch->receipt_of(0) == 0);
-  batch->prove(2, 30, kSome);
+  CHECK(Batch::receipt_of(part) == 0);
+  CHECK_MESSAGE(prove(*batch, part, 2, 30) == 0, "it is not committed");
   CHECK(batch->gathered_is_proven());
   batch->on_committed(8);
+  CHECK(Batch::receipt_of(part) == 8);
   batch->settle_part(8, {0, 0, 500, false});
   const wire::Outcome outcome = batch->take_outcome();
   CHECK(outcome.stored == Ranges{{0, 1}, {2, 1}});

@@ -101,21 +101,27 @@ struct Scene final : FetchConnection::Owner {
     silent_closes.push_back(behind);
     return closes_usually;
   }
-  void answered(const Answer& answer) override {
+  Part* answered(const Task& task, uint64_t bytes, const store::Hash128& of_it) override {
+    const std::string name(task.name());
+    ++decided;
+    log.push_back("stored " + name + " " + std::to_string(bytes));
+    CHECK(of_it == store::content_hash(name, sink.files[name]));
+    content = of_it;
+    return nullptr;
+  }
+  void answered_without_file(const Answer& answer) override {
     const std::string name(answer.task.name());
     ++decided;
     if (answer.elsewhere) return log.push_back("elsewhere " + name);
-    if (answer.failure != nullptr) {
-      failure = *answer.failure;
-      return log.push_back("failed " + name + " " + std::string(name_of(failure.cause)));
-    }
-    log.push_back("stored " + name + " " + std::to_string(answer.bytes));
-    CHECK(answer.content == store::content_hash(name, sink.files[name]));
-    content = answer.content;
+    failure = *answer.failure;
+    log.push_back("failed " + name + " " + std::string(name_of(failure.cause)));
   }
-  void proven(Answer answer) override { proved.emplace_back(answer.task.name()); }
-  void taken_back(std::vector<Answer> answers, Doubt doubt) override {
-    for (const Answer& answer : answers) {
+  void proven(Answers& answers) override {
+    for (const Answer& answer : answers.take_singly())
+      proved.emplace_back(answer.task.name());
+  }
+  void taken_back(Answers answers, Doubt doubt) override {
+    for (const Answer& answer : answers.take_singly()) {
       log.push_back((doubt == Doubt::suspected ? "suspected " : "unproven ") +
                     std::string(answer.task.name()));
     }
@@ -327,8 +333,8 @@ TEST_CASE("a body that the end of the connection delimits is stored where that i
     scene.fetch({"a", "b"});
     REQUIRE(scene.until_disconnected());
     if (allowed) {
-      CHECK(scene.log ==
-            Log{"connected", "put a", "stored a 9", "announced 1", "again b", "unproven a", "disconnected"});
+      CHECK(scene.log == Log{"connected", "put a", "stored a 9", "announced 1", "again b",
+                             "unproven a", "disconnected"});
     } else {
       CHECK(scene.log == Log{"connected", "failed a bad-framing", "again b", "disconnected"});
       CHECK(scene.failure.text.find("--allow-unframed") != std::string::npos);

@@ -18,21 +18,23 @@ using Peer = ScriptedServer::Peer;
 
 // Settles the names of its batches, as the worker does.
 struct Client final : Fetcher::Client {
-  void on_answered(const Task& task, bool with_file) override {
-    task.batch->set_answered(task.index, with_file);
+  Part* on_answered(const Task& task, bool with_file) override {
     ++answered;
+    return task.batch->set_answered(task.index, with_file);
   }
   void on_taken_back(std::span<const Answer> answers) override {
     for (const Answer& answer : answers) {
       taken_back.emplace_back(answer.task.name());
-      answer.task.batch->take_back(answer.task.index);
+      answer.task.batch->take_back(answer.task.index, answer.part);
     }
   }
   void on_misframed(Misframing kind) override { misframed.push_back(kind); }
-  void on_stored(const Task& task, uint64_t bytes, const store::Hash128& content) override {
-    task.batch->prove(task.index, bytes, content);
-    ++stored;
-    ++calls;
+  void on_stored(std::span<const FileRun> files) override {
+    for (const FileRun& each : files) {
+      each.batch->prove(each);
+      stored += each.count;
+      ++calls;
+    }
   }
   void on_failed(const Task& task, FileFailure failure) override {
     failures[std::string(task.name())] = failure;
