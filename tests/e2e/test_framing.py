@@ -335,8 +335,8 @@ def test_an_origin_slower_than_the_shortest_wait_is_waited_for(server, tmp_path)
 def test_a_listing_is_whole_or_its_end_is_told(frame, kind, server, tmp_path):
     service = server.add(Service(FEW, frame=FRAMES[frame], page_fault=FAULTS[kind], page_size=7))
     out = tmp_path / "out"
-    done = run("fetch", *QUIET, "--workers", 1, "--layout", "flat", "--stall-timeout", 0.5, "--retries", 2,
-               service.url, out, code=None)
+    done = run("fetch", *QUIET, "--workers", 1, "--layout", "flat", "--stall-timeout", 0.5, "--list-timeout", 0.5,
+               "--retries", 2, service.url, out, code=None)
     assert done.code in (0, 1), f"{done}"
     if done.code == 0:
         assert done.summary["listed"] == len(FEW)

@@ -83,6 +83,10 @@ struct Client final : Lister::Client {
     ++refusals;
     return restart && restart();
   }
+  void on_page_asked(const std::string& page, Millis patience) override {
+    asked = page;
+    asked_patience = patience;
+  }
   void on_origin_alive() override { ++alive; }
   void on_origin_trouble(const std::string& text) override { troubles.push_back(text); }
   void on_listing_failed(const Error& why) override {
@@ -102,6 +106,8 @@ struct Client final : Lister::Client {
   std::vector<Names> pages;
   std::vector<bool> visits;  // which of the pages were visited again
   Names nexts;               // their markers
+  std::string asked;  // the last page asked for
+  Millis asked_patience{0};
   int refusals = 0;
   bool ended = false;  // the last page has been read
   int alive = 0;
@@ -732,6 +738,8 @@ TEST_CASE("an origin that falls silent costs a try") {
   CHECK(scene.client.pages == std::vector<Names>{{"a"}});
   CHECK(scene.lister->retries() == 2);
   CHECK(scene.server.peers.size() == 3);
+  CHECK(contains(scene.client.asked, "page 1 (GET /list)"));
+  CHECK(scene.client.asked_patience == Millis(50));
 }
 
 TEST_CASE("a page that the client cannot take ends the listing with the client's reason") {
