@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILD = "build/test"  # as script/test has it, so that a compiler's cache may know all that is not mutated
 
 DEFERRED_PUT = """
 // The mutation: bodies are written when some have gathered.
@@ -110,14 +111,14 @@ def say(text):
 
 
 def build(tree):
-    subprocess.run(["ninja", "-C", tree / "build", "src/gigafetch", "tests/fault/libfault-shim.so"], check=True,
+    subprocess.run(["ninja", "-C", tree / BUILD, "src/gigafetch", "tests/fault/libfault-shim.so"], check=True,
                    stdout=subprocess.DEVNULL)
 
 
 def passes(tree, tests):
     folder, _, file = tests[0].partition("/")
-    environment = {**os.environ, "GIGAFETCH": str(tree / "build/src/gigafetch"), "PYTHONDONTWRITEBYTECODE": "1",
-                   "GIGAFETCH_SHIM": str(tree / "build/tests/fault/libfault-shim.so")}
+    environment = {**os.environ, "GIGAFETCH": str(tree / BUILD / "src/gigafetch"), "PYTHONDONTWRITEBYTECODE": "1",
+                   "GIGAFETCH_SHIM": str(tree / BUILD / "tests/fault/libfault-shim.so")}
     ran = subprocess.run(["/usr/bin/python3", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file, *tests[1:]],
                          cwd=tree / "tests" / folder, env=environment, stdout=subprocess.PIPE, text=True)
     assert ran.returncode in (0, 1), ran.stdout
@@ -141,7 +142,8 @@ def main(chosen):
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git"))
-        subprocess.run(["meson", "setup", tree / "build", tree], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["meson", "setup", "-Dwerror=true", "-Ddebug=false", tree / BUILD, tree], check=True,
+                       stdout=subprocess.DEVNULL)
         for name in chosen or MUTATIONS:
             promise, edits, tests = MUTATIONS[name]
             say(f"{name}: {promise}")
