@@ -22,7 +22,7 @@ using namespace std::string_literals;
 constexpr Layout kLayouts[] = {Layout::tree, Layout::flat, Layout::fanout};
 
 #ifdef __SANITIZE_ADDRESS__
-constexpr int kRandomNames = 100'000;
+constexpr int kRandomNames = 200'000;
 constexpr size_t kExhaustiveLength = 4;
 #else
 // script/fault-suite has the time for more.
