@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = "build/test"  # as script/test has it, so that a compiler's cache may know all that is not mutated
 
 DEFERRED_PUT = """
-// The mutation: bodies are written when some have gathered.
+// The mutation: bodies are written when many have gathered: more than come while answers wait for proof.
 StoreStatus FileSink::put(Lot&, std::string_view name, std::string_view body) {
   late_.emplace_back(name, body);
-  return late_.size() < 50 ? StoreStatus() : write_late();
+  return late_.size() < 2000 ? StoreStatus() : write_late();
 }
 
 StoreStatus FileSink::write_late() {
