@@ -361,7 +361,7 @@ def test_a_listing_is_whole_or_its_end_is_told(frame, kind, server, tmp_path):
                "--retries", 2, service.url, out, code=None)
     assert done.code in (0, 1), f"{done}"
     if done.code == 0:
-        assert done.summary["listed"] == len(FEW)
+        assert done.summary["listed"] == len(FEW), f"{done}"
         assert judge(out, FEW, tmp_path) == {}
     else:
         done.says("page ")

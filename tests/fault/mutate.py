@@ -101,7 +101,7 @@ MUTATIONS = {
     "unanswered-skipped": (
         "what a connection leaves unanswered is asked for again",
         [("src/worker/fetch_connection.cc", "    owner_.give_back(in_flight_.pop());",
-          "    owner_.stored(in_flight_.pop(), 0, {});")],
+          "    owner_.proven(Answer{in_flight_.pop(), 0, {}, nullptr, false});")],
         ["e2e/test_cuts.py"]),
 }
 

@@ -266,6 +266,21 @@ TEST_CASE("an empty marker, or none that is a string, ends the listing") {
   }
 }
 
+TEST_CASE("an answer that comes twice is not taken for the next page") {
+  size_t asked = 0;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    ++asked;
+    const bool first = target == "/list";
+    const std::string whole = ok(first ? page({"a"}, "m1") : page({"b"}));
+    // On the connection of the first page the second one is answered by it again.
+    peer.send(peer.number == 1 ? ok(page({"a"}, "m1")) : whole);
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}});
+  CHECK(scene.lister->retries() == 1);
+  CHECK(asked == 3);
+}
+
 TEST_CASE("a listing that goes in a circle ends with an error that names the marker") {
   for (const size_t length : {1u, 2u, 3u, 10u, 100u}) {
     for (const size_t lead : {0u, 1u, 7u}) {
