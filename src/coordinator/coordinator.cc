@@ -297,6 +297,9 @@ class Coordinator final : private ListingWalk::Client,
     dispatch();
     check_finished();
   }
+  void on_page_asked(const std::string& page, Millis patience) override {
+    watch_.asked(page, patience);
+  }
   void on_origin_alive() override { watch_.alive(); }
   void on_origin_trouble(const std::string& text) override { watch_.trouble(text); }
   // What has been listed is fetched first.

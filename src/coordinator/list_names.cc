@@ -116,6 +116,9 @@ class Walk final : private Lister::Client, private listing::NameReceiver {
     return more && (!streams_ || !piece_ends());
   }
 
+  void on_page_asked(const std::string& page, Millis patience) override {
+    watch_.asked(page, patience);
+  }
   void on_origin_alive() override { watch_.alive(); }
   void on_origin_trouble(const std::string& text) override { watch_.trouble(text); }
   void on_listing_failed(const Error& why) override { end(why); }

@@ -147,6 +147,7 @@ void Lister::send_request() {
   request_writer_.append_get(request, target_);
   connection_.send(request, 1);
   ++requests_;
+  client_.on_page_asked(page_name(), settings_.list_timeout);
 }
 
 // --- the answer ---

@@ -24,6 +24,15 @@ void Lister::take_page() {
   listing::PageReader& page = dialect_.open_page(page_);
   Result<Marker> next = page.next_marker();
   if (!next) return bad_page(name, next.failure());
+  if (!before_.is_visit && *next && *next == marker()) {
+    // Most likely the answer before this one, come twice: what else is on this connection is not
+    // what was asked for either.
+    connection_.close();
+    return bad_answer(ErrorCode::origin,
+                      fmt::format("{}: its marker '{}' has been seen before, for it asked for this "
+                                  "page: an answer came twice, or the listing goes in a circle",
+                                  name, printable(**next)));
+  }
   if (Result<void> advanced = advance(*next, before_.is_visit); !advanced) {
     return bad_page(name, advanced.failure());
   }

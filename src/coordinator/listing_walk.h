@@ -35,6 +35,7 @@ class ListingWalk final : private Lister::Client {
     // No page will follow; the plan has been told.
     virtual void on_listing_over() = 0;
     // As for Lister::Client.
+    virtual void on_page_asked(const std::string& page, Millis patience) = 0;
     virtual void on_origin_alive() = 0;
     virtual void on_origin_trouble(const std::string& text) = 0;
     virtual void on_listing_failed(const Error& why) = 0;
@@ -71,6 +72,9 @@ class ListingWalk final : private Lister::Client {
   Result<Flow> on_piece() override;
   Result<uint64_t> on_stream_end(const std::optional<std::string>& next) override;
   bool on_marker_refused() override;
+  void on_page_asked(const std::string& page, Millis patience) override {
+    client_.on_page_asked(page, patience);
+  }
   void on_origin_alive() override { client_.on_origin_alive(); }
   void on_origin_trouble(const std::string& text) override { client_.on_origin_trouble(text); }
   void on_listing_failed(const Error& why) override { client_.on_listing_failed(why); }

@@ -20,6 +20,13 @@ OriginWatch::OriginWatch(net::Loop& loop, std::string origin,
       patience_(loop.now()),
       sweep_(loop, kCheckPeriod, [this](TimePoint since) { check(since); }) {}
 
+void OriginWatch::asked(std::string page, Millis patience) {
+  patience_.on_question(loop_.now(), patience);
+  trouble_ = fmt::format("it accepts connections, but no byte came in the answer to {}; see "
+                         "--list-timeout",
+                         page);
+}
+
 void OriginWatch::alive() {
   patience_.on_life(loop_.now());
   trouble_.clear();

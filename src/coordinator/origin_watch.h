@@ -1,11 +1,14 @@
 // OriginWatch: how long an origin may stay away before the run ends. Loop thread only.
 //
 // An origin that is away is no failure of its files: nothing is charged, the job waits. But an
-// origin that has never answered is soon given up, since its address is likely wrong.
+// origin that has never answered is soon given up, since its address is likely wrong. One that has
+// been asked for a page has the time that a page may take, once.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/timer.h"
@@ -23,11 +26,19 @@ class Patience {
     last_life_ = now;
     ever_ = true;
   }
+  // The origin has been asked for something that may take so long.
+  void on_question(TimePoint now, Millis patience) {
+    if (std::exchange(asked_, true)) return;
+    const auto waited = std::chrono::duration_cast<Millis>(now - last_life_);
+    at_first_ = std::max(at_first_, waited + patience);
+  }
   bool exhausted(TimePoint now) const { return now - last_life_ >= allowed(); }
-  Millis allowed() const { return ever_ ? kLater : kAtFirst; }
+  Millis allowed() const { return ever_ ? kLater : at_first_; }
 
  private:
   TimePoint last_life_;
+  Millis at_first_ = kAtFirst;
+  bool asked_ = false;
   bool ever_ = false;
 };
 
@@ -40,6 +51,8 @@ class OriginWatch {
   // Nothing is asked of the origin any more.
   void stop() { given_up_ = true; }
 
+  // `page` has been asked for, on a connection that stands. It may take so long to begin.
+  void asked(std::string page, Millis patience);
   // The origin has answered something.
   void alive();
   // Why it cannot be reached. Each text is logged once since it last answered: what is seen first,
@@ -53,7 +66,7 @@ class OriginWatch {
   std::string origin_;
   std::function<void(const std::string&)> on_given_up_;
   Patience patience_;
-  std::string trouble_;            // the last one
+  std::string trouble_;            // the last one, or what it does not answer
   std::vector<std::string> told_;  // since it last answered
   bool given_up_ = false;
   net::StallSweep sweep_;

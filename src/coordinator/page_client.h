@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "listing/dialect.h"
 
@@ -46,6 +47,8 @@ class PageClient {
   // The origin does not take a marker (any more). True when the listing has been started anew;
   // else it fails.
   virtual bool on_marker_refused() { return false; }
+  // A page has been asked for, on a connection that stands. Its answer may take so long to begin.
+  virtual void on_page_asked(const std::string& page, Millis patience) = 0;
   // The origin has answered something.
   virtual void on_origin_alive() = 0;
   // It cannot be reached at present; the lister keeps trying.

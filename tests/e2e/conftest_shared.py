@@ -1,4 +1,5 @@
 """What holds for every test: files in memory where there is room, and no process left behind."""
+import collections
 import os
 import signal
 import subprocess
@@ -23,6 +24,19 @@ def pytest_configure(config):
     if config.option.basetemp is None and memory and memory.f_bavail * memory.f_frsize > ROOM:
         config.option.basetemp = tempfile.mkdtemp(prefix="gigafetch-e2e-", dir="/dev/shm")
         config.add_cleanup(lambda: remove(config.option.basetemp))
+
+
+def pytest_collection_modifyitems(items):
+    """Of each test's cases only one in GIGAFETCH_EVERY is run, where that is set. Of two parameters both vary."""
+    every = int(os.environ.get("GIGAFETCH_EVERY", 1))
+    seen = collections.Counter()
+
+    def has_its_turn(item):
+        test = item.nodeid.partition("[")[0]
+        at, seen[test] = seen[test], seen[test] + 1
+        return at % every == at // every % every
+
+    items[:] = filter(has_its_turn, items)
 
 
 def remove(folder):

@@ -1,4 +1,5 @@
 """What an answer's head says about its body: its coding, its end, its size, and that it is elsewhere."""
+import functools
 import gzip
 import random
 import re
@@ -27,9 +28,10 @@ def stored(out, sink):
     return stored_files(out) if sink == "files" else packed(out)
 
 
-def with_coded_files(server):
-    """Scripts a file for each coding, small, large and in chunks; returns what they stand for, and what is sent."""
-    plain, sent = {}, {}
+@functools.cache
+def coded_files():
+    """A file for each coding, small, large and in chunks: what they stand for, what is sent, and how."""
+    plain, sent, replies = {}, {}, {}
     for coding, encode in CODINGS.items():
         for size, body in {"small": BODY, "large": LARGE, "empty": b""}.items():
             name = f"{coding}-{size}"
@@ -37,13 +39,13 @@ def with_coded_files(server):
             reply = coded(coding, sent[name])
             if size == "large":
                 reply = chunked(sent[name], 10_000).replace(b"200 OK\r\n", f"200 OK\r\nContent-Encoding: {coding}\r\n".encode(), 1)
-            server.on_file(name, [reply])
+            replies[name] = reply
     for name, coding, body in [("raw", "deflate", raw_deflate(LARGE)), ("two", "gzip, br", brotli(gzip.compress(LARGE))),
                                ("members", "gzip", gzip.compress(LARGE[:99]) + gzip.compress(LARGE[99:])),
                                ("odd-case", "GZip", gzip.compress(LARGE))]:
         plain[name], sent[name] = LARGE, body
-        server.on_file(name, [coded(coding, body)])
-    return plain, sent
+        replies[name] = coded(coding, body)
+    return plain, sent, replies
 
 
 PLAIN = {f"plain-{i:02}": b"plain %d" % i for i in range(40)}
@@ -52,7 +54,9 @@ PLAIN = {f"plain-{i:02}": b"plain %d" % i for i in range(40)}
 @pytest.fixture
 def coded_server():
     with RawServer(PLAIN) as server:
-        server.plain, server.sent = with_coded_files(server)
+        server.plain, server.sent, replies = coded_files()
+        for name, reply in replies.items():
+            server.on_file(name, reply)
         names = [*PLAIN, *server.plain]
         random.Random(5).shuffle(names)
         server.pages = {None: page(names)}
@@ -106,10 +110,9 @@ def test_a_coding_that_cannot_be_undone_fails_and_names_the_way_out(out):
             assert letter["attempts"] == 1
 
 
-@pytest.mark.parametrize("size", [len(BODY), len(LARGE)], ids=["small", "large"])
-@DEPTHS
-def test_a_coded_body_that_is_cut_or_damaged_is_asked_for_again_and_never_stored(depth, size, out):
-    body = (BODY if size == len(BODY) else LARGE)
+@functools.cache
+def damaged(body):
+    """Answers, by name, that are not what the body was in their coding."""
     bad = {}
     for coding, encode in CODINGS.items():
         whole = encode(body)
@@ -121,6 +124,14 @@ def test_a_coded_body_that_is_cut_or_damaged_is_asked_for_again_and_never_stored
     whole = gzip.compress(body)
     bad["two-cut-inside"] = coded("gzip, br", brotli(whole[:-1]))
     bad["gzip-crc"] = coded("gzip", whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    return bad
+
+
+@pytest.mark.parametrize("size", [len(BODY), len(LARGE)], ids=["small", "large"])
+@DEPTHS
+def test_a_coded_body_that_is_cut_or_damaged_is_asked_for_again_and_never_stored(depth, size, out):
+    body = BODY if size == len(BODY) else LARGE
+    bad = damaged(body)
     names = [*bad, *PLAIN]
     random.Random(7).shuffle(names)
     with RawServer(PLAIN, {None: page(names)}) as server:

@@ -8,6 +8,7 @@ from layouts import stored_files
 from nginx import Nginx, free_port
 from processes import wait_until
 from raw_server import RST, RawServer, answer, page
+from scale import scaled
 
 FILES = 1500
 WHOLE = catalogue.files(FILES, 300)
@@ -37,8 +38,8 @@ def test_faults_at_random_cost_no_file(fault, depth, out):
 
 
 @DEPTHS
-def test_an_origin_that_closes_after_every_answer_loses_none_of_20000_files(depth, out):
-    files = 20_000
+def test_an_origin_that_closes_after_every_answer_loses_none_of_thousands(depth, out):
+    files = scaled(6000, 20_000)
     with Origin("--files", files, "--size", 16, "--close-rate", 1) as origin:
         summary = fetch(origin.url, out, "--workers", 2, "--pipeline", depth, "--layout", "fanout", *ONCE).summary
     assert (summary["stored"], summary["failed"], summary["retries"]) == (files, 0, 0)

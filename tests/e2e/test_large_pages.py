@@ -6,11 +6,12 @@ from catalogue import Origin
 from command import fetch
 from layouts import stored_files
 from nginx import Nginx
+from scale import scaled
 
 NAMES = 100_000
 
 
-@pytest.mark.parametrize("depth", [1, 16])
+@pytest.mark.parametrize("depth", scaled([16], [1, 16]))
 def test_a_page_of_100000_names_from_nginx(depth, tmp_path_factory, out):
     names = [f"n{i:06}" for i in range(NAMES)]
     echo = "location /get/ { return 200 $uri; }"
@@ -20,7 +21,7 @@ def test_a_page_of_100000_names_from_nginx(depth, tmp_path_factory, out):
     assert stored_files(out) == {name: f"/get/{name}".encode() for name in names}
 
 
-@pytest.mark.parametrize("depth", [1, 16])
+@pytest.mark.parametrize("depth", scaled([1], [1, 16]))
 def test_pages_of_100000_names_from_the_origin(depth, out):
     files = NAMES + 1
     with Origin("--files", files, "--page-size", NAMES, "--size", 16) as origin:

@@ -5,13 +5,14 @@ import re
 import subprocess
 import uuid
 from collections import Counter
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
 from command import BINARY, ONCE, dead_letters, fetch, run, verify
 from layouts import below, fanout_tail, joined_tail, path_of, refusal, stored_files
 from raw_server import RawServer, page, pages_of
+from shards import packed
 
 LAYOUTS = ["tree", "flat", "fanout"]
 NOWHERE = f"gigafetch-e2e-{uuid.uuid4().hex}"
@@ -162,6 +163,46 @@ def test_duplicates_within_a_page_are_counted_and_fetched_once(depth, out):
         assert server.gets() == 70
         assert run("ls", server.url).out.splitlines() == names[:70]
     assert stored_files(out) == {name: body_of(name) for name in names}
+
+
+# Pairs that a mapping without escapes of its own, or that undoes too many, would put in one place.
+ALIKE = ["x/y", "x%2Fy", "x%252Fy", "A", "%41", "new\nline", "new%0Aline", "end/", "end%2F", "t~", "t%7E", "../up", "%2E%2E/up",
+         ".gigafetch", "%2Egigafetch", "\xe9", "e\u0301", "%C3%A9"]
+NESTED = ["d", "d/e", "d/e/f"]
+SINKS = {"files": ["--sink", "files"], "tar": ["--sink", "tar"]}
+
+
+@pytest.mark.parametrize("sink", SINKS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("inner_first", [False, True])
+def test_names_on_one_page_that_could_be_taken_for_each_other(inner_first, layout, sink, out):
+    """No two names have one path; of a file and a folder of one name a tree holds one; a name that is listed again counts
+    as a duplicate, wherever it stands, and its file is asked for once."""
+    names = ALIKE + (NESTED[::-1] if inner_first else NESTED)
+    listed = ["twice", *names, "twice", "A", *names[-3:], "twice", "twice"]
+    files = {name: body_of(name) for name in listed}
+    options = ["--layout", layout, *SINKS[sink], "--workers", 1, "--pipeline", 4]
+    conflict = (layout, sink) == ("tree", "files")
+    with RawServer(files, {None: page(listed)}) as server:
+        summary = fetch(server.url, out, *options, *ONCE, code=3 if conflict else 0).summary
+        failed = 2 if conflict else 0
+        assert (summary["listed"], summary["duplicates"], summary["rejected"]) == (len(listed), 7, 0)
+        assert (summary["stored"], summary["failed"]) == (len(files) - failed, failed)
+        assert all(server.count("/get/" + quote(name)) == 1 for name in files)
+        letters = dead_letters(out)
+        assert letters.keys() < set(NESTED) and all(each["class"] == "name-conflict" for each in letters.values())
+        for name, body in files.items():
+            if name not in letters:
+                assert run("cat", out, name).out == body.decode()
+        found = stored_files(out) if sink == "files" else packed(out)
+        assert sorted(found.values()) == sorted(body for name, body in files.items() if name not in letters)
+        assert sum(map(len, found.values())) == summary["bytes"]
+        again = fetch(server.url, out, *options, code=3 if conflict else 0).summary
+        assert [again[key] for key in ("listed", "stored", "failed", "duplicates", "requests")] == \
+            [len(listed), len(files) - failed, failed, 7, 0]
+        checked = verify(server.url, out, "--content", code=3 if conflict else 0).summary
+        assert (checked["listed"], checked["stored"], checked["duplicates"], checked["failed"], checked["extra"]) == \
+            (len(listed), len(files) - failed, 7, failed, 0)
 
 
 @pytest.mark.parametrize("depth", [1, 16])

@@ -1,4 +1,5 @@
 """Packed output: archives that every tar reads, with every file once, whatever stops the run."""
+import itertools
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from command import BINARY, ONCE, QUIET, Running, dead_letters, fetch, run, veri
 from layouts import fanout_tail, joined_tail, path_of, stored_files
 from processes import wait_until
 from raw_server import FIN, HANG, RawServer, answer, chunked, page, pages_of
+from scale import scaled
 from shards import FILE, check_packed, check_readable, check_tidy, indexes, listed_by, members, packed, shards, tool
 
 MIB = 1 << 20
@@ -81,8 +83,7 @@ def sized_server(sized):
         yield server
 
 
-@BOTH
-@pytest.mark.parametrize("depth", [1, 16])
+@pytest.mark.parametrize("depth, sink", scaled([(1, "tar"), (16, "zstd")], itertools.product([1, 16], SINKS)))
 def test_bodies_of_every_size_and_framing_are_whole(depth, sink, sized, sized_server, out, tmp_path):
     done = fetch(sized_server.url, out, *SINKS[sink], "--workers", 2, "--pipeline", depth, "--connections", 6,
                  "--allow-unframed")

@@ -1,7 +1,9 @@
 """verify of packed output: what is damaged is found, whatever the indexes say, and all else is found whole."""
+import functools
 import io
 import os
 import random
+import shutil
 import signal
 import tarfile
 
@@ -28,10 +30,24 @@ def origin():
         yield origin
 
 
-def copy(origin, out, sink, with_index=True):
-    """The shards of a fresh copy, some per worker."""
-    size = 15_000 if sink == "tar" else 5000
-    fetch(origin.url, out, *SINKS[sink], "--workers", 2, "--batch", 20, "--shard-size", size)
+@pytest.fixture(scope="module")
+def whole_copies(origin, tmp_path_factory):
+    """A copy for each sink, some shards per worker, as one run has left it."""
+    copies = {sink: tmp_path_factory.mktemp("whole") / sink for sink in SINKS}
+    for sink, folder in copies.items():
+        size = 15_000 if sink == "tar" else 5000
+        fetch(origin.url, folder, *SINKS[sink], "--workers", 2, "--batch", 20, "--shard-size", size)
+    return copies
+
+
+@pytest.fixture
+def copy(whole_copies):
+    return functools.partial(copied, whole_copies)
+
+
+def copied(whole_copies, out, sink, with_index=True):
+    """The shards of a copy that may be damaged."""
+    shutil.copytree(whole_copies[sink], out)
     if not with_index:
         for index in indexes(out):
             index.unlink()
@@ -75,8 +91,8 @@ def appended(shard, members):
 @BOTH
 @INDEXES
 @CONTENT
-def test_a_whole_copy_is_found_whole_and_left_as_it_is(content, with_index, sink, origin, out):
-    copy(origin, out, sink, with_index)
+def test_a_whole_copy_is_found_whole_and_left_as_it_is(content, with_index, sink, origin, copy, out):
+    copy(out, sink, with_index)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("worker-*")}
     done = verify(origin.url, out, "--workers", 3, *content)
     summary = done.summary
@@ -88,8 +104,8 @@ def test_a_whole_copy_is_found_whole_and_left_as_it_is(content, with_index, sink
 @BOTH
 @INDEXES
 @CONTENT
-def test_the_names_of_a_missing_shard_are_named(content, with_index, sink, origin, out):
-    shard = copy(origin, out, sink, with_index)[1]
+def test_the_names_of_a_missing_shard_are_named(content, with_index, sink, origin, copy, out):
+    shard = copy(out, sink, with_index)[1]
     lost = names_in(shard)
     shard.unlink()
     done = verify(origin.url, out, "--workers", 2, *content, code=3).says(f"{len(lost)} listed names", "verify.jsonl")
@@ -104,8 +120,8 @@ CUTS = {"to nothing": 0.0, "in the middle": 0.5, "by its end": 0.9}
 @INDEXES
 @CONTENT
 @pytest.mark.parametrize("cut", CUTS)
-def test_what_a_cut_shard_has_lost_is_named(cut, content, with_index, sink, origin, out):
-    shard = copy(origin, out, sink, with_index)[0]
+def test_what_a_cut_shard_has_lost_is_named(cut, content, with_index, sink, origin, copy, out):
+    shard = copy(out, sink, with_index)[0]
     mine = names_in(shard)
     raw = shard.read_bytes()
     shard.write_bytes(raw[:int(len(raw) * CUTS[cut])])
@@ -120,8 +136,8 @@ def test_what_a_cut_shard_has_lost_is_named(cut, content, with_index, sink, orig
 @INDEXES
 @CONTENT
 @pytest.mark.parametrize("field", [0, 124, 148, 156, 257])
-def test_a_flipped_byte_in_a_header_is_found(field, content, with_index, origin, out):
-    shard = copy(origin, out, "tar", with_index)[0]
+def test_a_flipped_byte_in_a_header_is_found(field, content, with_index, origin, copy, out):
+    shard = copy(out, "tar", with_index)[0]
     paths = [path for path, _ in members(shard)]
     flip(shard, 3 * 1024 + field)
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
@@ -134,8 +150,8 @@ def test_a_flipped_byte_in_a_header_is_found(field, content, with_index, origin,
 
 
 @INDEXES
-def test_a_flipped_byte_in_a_body_is_found(with_index, origin, out):
-    shard = copy(origin, out, "tar", with_index)[0]
+def test_a_flipped_byte_in_a_body_is_found(with_index, origin, copy, out):
+    shard = copy(out, "tar", with_index)[0]
     paths = [path for path, _ in members(shard)]
     flip(shard, 3 * 1024 + 512 + 50)
     verify(origin.url, out, "--workers", 2, code=3).says("not as it was stored", "verify.jsonl")
@@ -149,8 +165,8 @@ def test_a_flipped_byte_in_a_body_is_found(with_index, origin, out):
 @INDEXES
 @CONTENT
 @pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.9])
-def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, out):
-    shard = copy(origin, out, "zstd", with_index)[0]
+def test_a_flipped_byte_in_a_frame_is_found(part, content, with_index, origin, copy, out):
+    shard = copy(out, "zstd", with_index)[0]
     mine = names_in(shard)
     flip(shard, int(len(without_end(shard)) * part))
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
@@ -187,8 +203,8 @@ def says_only(done, *verdicts):
 
 
 @CONTENT
-def test_damage_that_costs_no_file_is_no_success(content, origin, out):
-    shard = copy(origin, out, "zstd")[0]
+def test_damage_that_costs_no_file_is_no_success(content, origin, copy, out):
+    shard = copy(out, "zstd")[0]
     damage_without_loss(shard)
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
     done.says(shard.name, "byte", "every listed name is there")
@@ -198,16 +214,16 @@ def test_damage_that_costs_no_file_is_no_success(content, origin, out):
 
 
 @CONTENT
-def test_names_that_are_lost_without_damage_are_told_as_such(content, origin, out):
-    copy(origin, out, "zstd")[1].unlink()
+def test_names_that_are_lost_without_damage_are_told_as_such(content, origin, copy, out):
+    copy(out, "zstd")[1].unlink()
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
     says_only(done, LOST)
     assert (NOT_AS_LISTED in done.err) == (not content)
 
 
 @CONTENT
-def test_names_that_are_lost_and_damage_besides_are_both_told(content, origin, out):
-    damaged, gone, *_ = copy(origin, out, "zstd")
+def test_names_that_are_lost_and_damage_besides_are_both_told(content, origin, copy, out):
+    damaged, gone, *_ = copy(out, "zstd")
     lost = names_in(gone)
     gone.unlink()
     damage_without_loss(damaged)
@@ -217,8 +233,8 @@ def test_names_that_are_lost_and_damage_besides_are_both_told(content, origin, o
 
 
 @CONTENT
-def test_extra_members_and_damage_besides_are_both_told(content, origin, out):
-    damaged, longer, *_ = copy(origin, out, "zstd")
+def test_extra_members_and_damage_besides_are_both_told(content, origin, copy, out):
+    damaged, longer, *_ = copy(out, "zstd")
     appended(longer, [("extra", b"x")])
     damage_without_loss(damaged)
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
@@ -227,8 +243,8 @@ def test_extra_members_and_damage_besides_are_both_told(content, origin, out):
 
 
 @CONTENT
-def test_copies_that_stand_there_again_are_no_difference(content, origin, out):
-    first, second, *_ = copy(origin, out, "tar")
+def test_copies_that_stand_there_again_are_no_difference(content, origin, copy, out):
+    first, second, *_ = copy(out, "tar")
     appended(second, members(first)[:3])
     done = verify(origin.url, out, "--workers", 2, *content).says("3 files that also stand there again")
     says_only(done)
@@ -238,8 +254,8 @@ def test_copies_that_stand_there_again_are_no_difference(content, origin, out):
 @BOTH
 @INDEXES
 @CONTENT
-def test_an_extra_member_is_counted_and_shown(content, with_index, sink, origin, out):
-    appended(copy(origin, out, sink, with_index)[0], [("extra", b"x"), ("a%2f", b"no name leads here")])
+def test_an_extra_member_is_counted_and_shown(content, with_index, sink, origin, copy, out):
+    appended(copy(out, sink, with_index)[0], [("extra", b"x"), ("a%2f", b"no name leads here")])
     done = verify(origin.url, out, "--workers", 2, *content, code=3)
     done.says("not listed, but on disk: 'extra'", "'a%2f'", "2 entries on disk are not listed")
     assert (done.summary["extra"], done.summary["failed"], done.summary["stored"]) == (2, 0, FILES)
@@ -248,8 +264,8 @@ def test_an_extra_member_is_counted_and_shown(content, with_index, sink, origin,
 @BOTH
 @CONTENT
 @pytest.mark.parametrize("damage", ["flipped", "cut", "zeros", "longer", "empty"])
-def test_a_damaged_index_changes_nothing(damage, content, sink, origin, out):
-    all_shards = copy(origin, out, sink)
+def test_a_damaged_index_changes_nothing(damage, content, sink, origin, copy, out):
+    all_shards = copy(out, sink)
     files = indexes(out)
     for index in files:
         raw = bytearray(index.read_bytes())
@@ -394,20 +410,20 @@ def test_names_that_are_too_long_and_names_that_failed_are_all_among_the_finding
 @INDEXES
 @CONTENT
 def test_names_that_the_origin_has_gained_and_lost_are_told_apart(content, with_index, sink, out):
-    before = catalogue.files(20_000)
+    before = catalogue.files(4000)
     now = dict(list(before.items())[5:]) | {f"gained{i}": b"g" for i in range(7)}
-    with RawServer(before, pages_of(list(before), 5000)) as server:
+    with RawServer(before, pages_of(list(before), 1000)) as server:
         fetch(server.url, out, *SINKS[sink], "--workers", 2, "--pipeline", 16)
     for index in indexes(out) if not with_index else []:
         index.unlink()
-    with RawServer(now, pages_of(list(now), 5000), port=server.port) as server:
+    with RawServer(now, pages_of(list(now), 1000), port=server.port) as server:
         done = verify(server.url, out, "--workers", 2, "--pipeline", 16, *content, *ONCE, code=3)
     done.says("5 entries on disk are not listed", "7 listed names", *(f"on disk: '{name}'" for name in list(before)[:5]))
     summary = done.summary
-    assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (20_002, 19_995, 7, 5)
-    assert summary["bytes"] == 19_995 * 100 and summary["peak_rss_bytes"] < MEMORY
+    assert (summary["listed"], summary["stored"], summary["failed"], summary["extra"]) == (4002, 3995, 7, 5)
+    assert summary["bytes"] == 3995 * 100 and summary["peak_rss_bytes"] < MEMORY
     assert findings(out) == {f"gained{i}": "missing" for i in range(7)}
-    assert server.gets() == (19_995 if content else 0) + 7 * bool(content)
+    assert server.gets() == (3995 if content else 0) + 7 * bool(content)
 
 
 @CONTENT

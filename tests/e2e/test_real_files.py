@@ -1,5 +1,6 @@
 """Real files from a real server: nginx serves this host's headers and documentation, copied byte for byte."""
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -7,22 +8,23 @@ import pytest
 from command import ONCE, fetch, verify
 from layouts import below
 from nginx import Nginx
+from scale import scaled
 
 ROOTS = {"include": Path("/usr/include"), "doc": Path("/usr/share/doc")}
-MOST_FILES, MOST_BYTES = 20_000, 400 << 20
+MOST_FILES, MOST_BYTES = scaled(5000, 20_000), scaled(100, 400) << 20
 FEWEST_FILES = 2000  # fewer would not be the trial that this is
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    """Name to path of every regular file below the roots, with a cap."""
+    """Name to path of regular files below the roots, as they come by chance, with a cap."""
+    found = [(prefix, path) for prefix, root in ROOTS.items() for path in sorted(below(root, "-type", "f"))]
     files, size = {}, 0
-    for prefix, root in ROOTS.items():
-        for path in sorted(below(root, "-type", "f")):
-            name = f"{prefix}/{path}"
-            size += os.path.getsize(root / path)
-            if len(files) < MOST_FILES and size < MOST_BYTES and name.isprintable():
-                files[name] = root / path
+    for prefix, path in random.Random(1).sample(found, len(found)):
+        name, source = f"{prefix}/{path}", ROOTS[prefix] / path
+        size += os.path.getsize(source)
+        if len(files) < MOST_FILES and size < MOST_BYTES and name.isprintable():
+            files[name] = source
     assert len(files) >= FEWEST_FILES
     return files
 

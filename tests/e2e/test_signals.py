@@ -22,7 +22,7 @@ WHOLE = catalogue.files(FILES)
 
 @pytest.fixture(scope="module")
 def slow_origin():
-    with Origin("--files", FILES, "--lag", 250, "--page-size", 200) as origin:
+    with Origin("--files", FILES, "--lag", 80, "--page-size", 200) as origin:
         yield origin
 
 
@@ -30,12 +30,12 @@ def slow_origin():
 def late_server():
     """Half a minute's work or more, until `lag` is set to 0: no run of a test ends before."""
     with RawServer(WHOLE, pages_of(list(WHOLE), 200)) as server:
-        server.lag = 0.5
+        server.lag = 0.15
         yield server
 
 
 @contextlib.contextmanager
-def started(url, out, *options, connections=8):
+def started(url, out, *options, connections=3):
     """A run that has stored something, in a session of its own."""
     with Running("fetch", *QUIET, "--workers", WORKERS, "--connections", connections, *options, url, out,
                  start_new_session=True) as run:

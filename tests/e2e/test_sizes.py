@@ -13,18 +13,18 @@ from nginx import Nginx
 from raw_server import FIN, RawServer, answer, chunked, page, pages_of
 
 MIB = 1 << 20
-LARGE = 50 * MIB + 17
+LARGE = 30 * MIB + 17
 DEPTHS = pytest.mark.parametrize("depth", [1, 16])
 
 
 @pytest.fixture(scope="module")
 def large_files(tmp_path_factory):
-    """A folder of four files of 50 MiB, each MiB of them different, and of 300 empty ones."""
+    """A folder of four files of 30 MiB, each MiB of them different, and of 300 empty ones."""
     folder = tmp_path_factory.mktemp("large")
     noise = random.Random(1).randbytes(MIB)
     for at in range(4):
         with open(folder / f"large{at}", "wb") as file:
-            for mib in range(50):
+            for mib in range(30):
                 file.write(b"%08d %08d" % (at, mib) + noise[17:])
             file.write(b"the last 17 bytes")
     for at in range(300):

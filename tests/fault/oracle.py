@@ -8,14 +8,8 @@ import catalogue
 from command import dead_letters
 from layouts import joined_tail
 from processes import wait_until
+from scale import scaled  # noqa: F401
 from shards import check_readable, check_tidy, members, packed, shards
-
-LONG = bool(os.environ.get("GIGAFETCH_FAULT_LONG"))  # the whole suite, not its short form
-
-
-def scaled(short, whole):
-    return whole if LONG else short
-
 
 SINKS = {"files": [], "tar": ["--sink", "tar"], "zstd": ["--sink", "tar", "--zstd", 1]}
 

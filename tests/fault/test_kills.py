@@ -12,7 +12,7 @@ from oracle import FILES, SINKS, check_counts_add_up, check_whole, files_of, req
 from processes import children, comm
 
 # A pace at which a job takes some seconds, for something to be killed meanwhile.
-JOBS = {"files": scaled(20, 100), "tar": scaled(2, 50), "zstd": scaled(2, 50)}
+JOBS = {"files": scaled(14, 100), "tar": scaled(2, 50), "zstd": scaled(2, 50)}
 KILLS = scaled(11, 15)  # of one job
 WORKERS = 3
 CREDIT = 4  # batches in flight per worker

@@ -68,7 +68,8 @@ def test_after_a_clean_stop_nothing_is_fetched_again(sink, out):
 @pytest.mark.parametrize("sink", scaled(["files"], ["files", "tar"]))
 def test_a_stopped_worker_is_killed_and_replaced(sink, out):
     """Row 14."""
-    with Origin("--files", 6000, "--lag", 50, "--page-size", 500) as origin:
+    files = scaled(2000, 6000)
+    with Origin("--files", files, "--lag", 50, "--page-size", 500) as origin:
         with Running("fetch", *QUIET, "--workers", 2, "--connections", 4, "--layout", "fanout", *SINKS[sink],
                      origin.url, out) as run:
             while len(workers := [pid for pid in children(run.pid) if comm(pid) == "gigafetch:w01"]) == 0:
@@ -76,5 +77,5 @@ def test_a_stopped_worker_is_killed_and_replaced(sink, out):
             time.sleep(1)
             os.kill(workers[0], signal.SIGSTOP)
             done = run.ended(code=0).says("worker 1", "not said a word")
-    check_whole(out, files_of(6000))
+    check_whole(out, files_of(files))
     check_counts_add_up(done.summary)

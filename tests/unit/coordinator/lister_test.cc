@@ -83,6 +83,10 @@ struct Client final : Lister::Client {
     ++refusals;
     return restart && restart();
   }
+  void on_page_asked(const std::string& page, Millis patience) override {
+    asked = page;
+    asked_patience = patience;
+  }
   void on_origin_alive() override { ++alive; }
   void on_origin_trouble(const std::string& text) override { troubles.push_back(text); }
   void on_listing_failed(const Error& why) override {
@@ -102,6 +106,8 @@ struct Client final : Lister::Client {
   std::vector<Names> pages;
   std::vector<bool> visits;  // which of the pages were visited again
   Names nexts;               // their markers
+  std::string asked;  // the last page asked for
+  Millis asked_patience{0};
   int refusals = 0;
   bool ended = false;  // the last page has been read
   int alive = 0;
@@ -258,6 +264,21 @@ TEST_CASE("an empty marker, or none that is a string, ends the listing") {
     CHECK(scene.client.ended);
     CHECK(scene.client.pages == std::vector<Names>{{"a"}});
   }
+}
+
+TEST_CASE("an answer that comes twice is not taken for the next page") {
+  size_t asked = 0;
+  Scene scene([&](Peer& peer, const std::string& target) {
+    ++asked;
+    const bool first = target == "/list";
+    const std::string whole = ok(first ? page({"a"}, "m1") : page({"b"}));
+    // On the connection of the first page the second one is answered by it again.
+    peer.send(peer.number == 1 ? ok(page({"a"}, "m1")) : whole);
+  });
+  REQUIRE(scene.run());
+  CHECK(scene.client.pages == std::vector<Names>{{"a"}, {"b"}});
+  CHECK(scene.lister->retries() == 1);
+  CHECK(asked == 3);
 }
 
 TEST_CASE("a listing that goes in a circle ends with an error that names the marker") {
@@ -732,6 +753,8 @@ TEST_CASE("an origin that falls silent costs a try") {
   CHECK(scene.client.pages == std::vector<Names>{{"a"}});
   CHECK(scene.lister->retries() == 2);
   CHECK(scene.server.peers.size() == 3);
+  CHECK(contains(scene.client.asked, "page 1 (GET /list)"));
+  CHECK(scene.client.asked_patience == Millis(50));
 }
 
 TEST_CASE("a page that the client cannot take ends the listing with the client's reason") {

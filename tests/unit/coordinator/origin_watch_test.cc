@@ -35,6 +35,19 @@ TEST_CASE("an origin that has answered once is given an hour since its last answ
   CHECK(patience.exhausted(at(2 * kHour)));
 }
 
+TEST_CASE("an origin that was asked for a page has the time of one, once") {
+  Patience patience(at(0));
+  patience.on_question(at(30'000), Millis(10'000));
+  CHECK(patience.allowed() == Millis(kMinute));
+  Patience slow(at(0));
+  slow.on_question(at(30'000), Millis(2 * kMinute));
+  slow.on_question(at(100'000), Millis(2 * kMinute));
+  CHECK_FALSE(slow.exhausted(at(30'000 + 2 * kMinute - 1)));
+  CHECK(slow.exhausted(at(30'000 + 2 * kMinute)));
+  slow.on_life(at(140'000));
+  CHECK(slow.allowed() == Millis(kHour));
+}
+
 TEST_CASE("a watch calls nobody while there is patience left") {
   net::Loop loop;
   int given_up = 0;

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fmt/core.h>
 
+#include <cstdlib>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -21,11 +22,13 @@ using namespace std::string_literals;
 constexpr Layout kLayouts[] = {Layout::tree, Layout::flat, Layout::fanout};
 
 #ifdef __SANITIZE_ADDRESS__
-constexpr int kRandomNames = 300'000;
-constexpr size_t kExhaustiveLength = 5;
+constexpr int kRandomNames = 200'000;
+constexpr size_t kExhaustiveLength = 4;
 #else
-constexpr int kRandomNames = 10'000'000;
-constexpr size_t kExhaustiveLength = 6;
+// script/fault-suite has the time for more.
+const bool kLong = std::getenv("GIGAFETCH_FAULT_LONG") != nullptr;
+const int kRandomNames = kLong ? 10'000'000 : 1'500'000;
+const size_t kExhaustiveLength = kLong ? 6 : 5;
 #endif
 
 // The path of `name`, or "!" and the class of its refusal.
