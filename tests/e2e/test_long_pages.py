@@ -53,9 +53,9 @@ def test_a_long_page_is_recorded_in_pieces(framing, marker_first, out):
 
 
 def test_one_page_of_28_megabytes_in_little_memory(out):
-    """Of names, the coordinator holds 4 MiB ahead and a piece of 1 MiB more, and for each worker 4 MiB that wait for
+    """Of names, the coordinator holds 4 MiB ahead and a piece of 1 MiB more, and for each worker 8 MiB that wait for
     proof and a batch beyond, and four batches of 256 KiB; and whole pieces of all that. With one worker that is far
-    from the page, some 10 MiB; each further one adds 5 to 10."""
+    from the page, some 14 MiB; each further one adds 9 to 14."""
     names = names_of(28)
     options = ["--sink", "tar", "--workers", 1, "--batch", 100, "--pipeline", 8]
     with RawServer({name: b"x" for name in names}, {None: listing(names)}) as server:
