@@ -22,9 +22,10 @@ OriginWatch::OriginWatch(net::Loop& loop, std::string origin,
 
 void OriginWatch::asked(std::string page, Millis patience) {
   patience_.on_question(loop_.now(), patience);
-  trouble_ = fmt::format("it accepts connections, but no byte came in the answer to {}; see "
-                         "--list-timeout",
-                         page);
+  trouble_ = fmt::format(
+      "it accepts connections, but no byte came in the answer to {}; see "
+      "--list-timeout",
+      page);
 }
 
 void OriginWatch::alive() {

@@ -83,7 +83,7 @@ bool FetchConnection::on_head(const http::ResponseHead& head) {
     if (is_passing_status(head.status)) retry_ = Retry::charged;
     if (http::is_redirect(head.status) && owner_.follow(in_flight_.front(), head.location)) {
       retry_ = Retry::elsewhere;
-      status_ = kFollowed;
+      status_ = Owner::kFollowed;
     }
     at_least_ = http::parse_retry_after(head.retry_after, std::time(nullptr)).value_or(Millis(0));
     return true;
@@ -288,88 +288,6 @@ void FetchConnection::finish_discarded() {
   }
 }
 
-// --- proof ---
-
-void FetchConnection::rest() {
-  if (probation_.empty() || quiet_timer_.active() || connection_.is_closed()) return;
-  const ProbationTerms terms = owner_.probation_terms();
-  const bool in_work = connection_.is_open() && !alone_ && is_quiet_due();
-  quiet_timer_.start(in_work ? terms.quiet : terms.long_quiet);
-}
-
-void FetchConnection::on_quiet() {
-  // A loop that was blocked has not looked yet.
-  if (connection_.has_unread()) return quiet_timer_.start(Millis(1));
-  const ProbationTerms terms = owner_.probation_terms();
-  const bool was_long = connection_.last_activity() + terms.long_quiet <= loop_.now();
-  if (!was_long && connection_.is_open() && !alone_) {
-    prove(probation_.take_all_but_last(loop_.now()));
-    return owner_.fill(*this);
-  }
-  prove_all();
-  // An announced end that does not come, or one that was asked for in vain.
-  if (alone_ || connection_.is_ending()) {
-    retire();
-    return owner_.on_disconnected(*this);
-  }
-  owner_.fill(*this);
-}
-
-void FetchConnection::prove_while_waiting(TimePoint since) {
-  if (probation_.empty() || probation_.pipelined() || verdict_ != Verdict::waiting) return;
-  const Millis patience = owner_.probation_terms().long_quiet;
-  if (connection_.last_activity() + patience <= since) prove_all();
-}
-
-void FetchConnection::prove(Answers answers) {
-  owner_.proven(answers);
-  probation_.recycle(std::move(answers));
-}
-
-void FetchConnection::prove_all() {
-  if (!probation_.empty()) prove(probation_.take_all());
-}
-
-void FetchConnection::retire() {
-  connection_.close();
-  quiet_timer_.stop();
-}
-
-void FetchConnection::take_all_back(Doubt doubt) {
-  Answers answers = probation_.take_all();
-  if (!answers.empty()) owner_.taken_back(std::move(answers), doubt);
-}
-
-// The connection has ended otherwise than by a misframed answer.
-void FetchConnection::judge_unproven(bool orderly) {
-  quiet_timer_.stop();
-  if (orderly || !probation_.pipelined()) {
-    prove_all();
-  } else {
-    take_all_back(Doubt::unproven);
-  }
-}
-
-// Whether what had come behind an answer casts doubt on it. The oldest in flight is then not to be
-// charged.
-bool FetchConnection::judge_misframing(const net::Closure& closure) {
-  const bool surplus = closure.fault == http::ResponseFault::surplus;
-  if ((!surplus && !closure.no_head) || probation_.empty()) return false;
-  quiet_timer_.stop();
-  owner_.on_misframed(surplus ? Misframing::surplus : Misframing::wrong_end);
-  if (alone_) {
-    owner_.doubted_again(probation_.take_last(), closure.text);
-  } else if (surplus) {
-    take_all_back(Doubt::suspected);
-  } else {
-    Answers last;
-    last.others.push_back(probation_.take_last());
-    owner_.taken_back(std::move(last), Doubt::suspected);
-    take_all_back(Doubt::unproven);
-  }
-  return true;
-}
-
 void FetchConnection::reset_response() {
   verdict_ = Verdict::waiting;
   body_bytes_ = 0;
@@ -415,9 +333,11 @@ void FetchConnection::on_closed(const net::Closure& closure) {
   judge_closure(closure);
   const bool was_cut = cut_ || !in_flight_.empty();
   const bool misframed = judge_misframing(closure);
+  bool fails = false;  // the oldest, for what its answer says
   if (!in_flight_.empty() && !misframed) {
     switch (closure.cause) {
       case Cause::refused:
+        fails = retry_ == Retry::never;
         finish_discarded();
         break;
       case Cause::bad_response:
@@ -442,13 +362,20 @@ void FetchConnection::on_closed(const net::Closure& closure) {
         break;
     }
   }
-  // Of our own accord nothing is wrong with what has come before.
   const bool orderly =
-      closure.cause == Cause::refused ||
-      (closure.uv_error == 0 && closure.fault == http::ResponseFault::none && !was_cut);
+      closure.uv_error == 0 && closure.fault == http::ResponseFault::none && !was_cut;
   reset_response();
   give_back_rest();
-  if (!misframed) judge_unproven(orderly);
+  if (misframed) {
+    // judged
+  } else if (closure.cause == Cause::refused) {
+    judge_refused(closure.responses == 0, fails);
+  } else if (closure.cause == Cause::bad_response && !alone_) {
+    quiet_timer_.stop();
+    take_all_back(Doubt::unproven);
+  } else {
+    judge_unproven(orderly);
+  }
   owner_.on_disconnected(*this);
 }
 

@@ -11,6 +11,7 @@
 // each connection comes to now and then, or at an orderly end. What else may befall it:
 //
 //     bytes that begin no answer   the last answer is suspected, all others are unproven
+//     an answer that breaks the framing, or is not taken: all before it are unproven
 //     an answer not asked for      all are suspected
 //     the end, while requests that were sent ahead are outstanding: all are unproven
 //
@@ -30,75 +31,14 @@
 #include "store/sink.h"
 #include "worker/batch.h"
 #include "worker/body_rules.h"
+#include "worker/connection_owner.h"
 #include "worker/probation.h"
 
 namespace gigafetch::worker {
 
 class FetchConnection final : private net::HttpConnection::Handler {
  public:
-  static constexpr int kFollowed = 0;
-
-  // What the connections ask of, and tell, the fetcher that owns them. None of these may destroy
-  // the connection.
-  class Owner {
-   public:
-    virtual ~Owner() = default;
-    // Sends what there is to send on `connection`, which is open.
-    virtual void fill(FetchConnection& connection) = 0;
-    // Answers on `connection` have been read: time to fill it, at once or behind those of others.
-    virtual void fill_again(FetchConnection& connection) = 0;
-    virtual void on_connect_failed(FetchConnection& connection, int uv_error) = 0;
-    virtual void on_connected(FetchConnection& connection) = 0;
-    // The connection is closed; its requests have been given back or settled.
-    virtual void on_disconnected(FetchConnection& connection) = 0;
-    // Bytes of a body have come.
-    virtual void on_received(size_t bytes) = 0;
-    // One whole response has come in order, after the origin had let us wait for `waited`. `status`
-    // is kFollowed when it led on to another, which is what counts.
-    virtual void on_response(int status, Millis waited) = 0;
-    // All of so many requests that were in flight at once have been answered in order.
-    virtual void on_pipeline_answered(uint32_t requests) = 0;
-    // The order of responses can no longer be trusted, or some were cut off, with up to so many
-    // requests in flight at once: pipeline less.
-    virtual void on_doubt(uint32_t pipelined) = 0;
-    // The origin announced its close behind this many responses, with up to `cut` requests in
-    // flight at once when any are left without an answer, else 0.
-    virtual void on_announced_close(uint64_t responses, uint32_t cut) = 0;
-    // The origin closed behind this many whole responses and said nothing of it, though requests
-    // were in flight. True when that is where it usually closes: the pipeline is not to blame.
-    virtual bool on_silent_close(uint64_t responses) = 0;
-
-    // An answer has come whole; it counts when it is proven. Of a file: gives the part of the batch
-    // that it is in.
-    virtual Part* answered(const Task& task, uint64_t bytes, const store::Hash128& content) = 0;
-    virtual void answered_without_file(const Answer& answer) = 0;
-    virtual void proven(Answers& answers) = 0;
-    // Answers that do not count, and were told of by answered(): to be asked for again.
-    virtual void taken_back(Answers answers, Doubt doubt) = 0;
-    // The same of one whose connection had nothing but its request.
-    virtual void doubted_again(Answer answer, std::string_view why) = 0;
-    // The answers' ends, or their order, cannot be trusted on this origin.
-    virtual void on_misframed(Misframing kind) = 0;
-
-    // A quiet point is due behind so many answers, or after so long; and shows after so long.
-    virtual ProbationTerms probation_terms() const = 0;
-
-    // An attempt was charged: again after a wait, or failed when it was the last.
-    virtual void failed_attempt(Task task, FileFailure failure, Millis at_least) = 0;
-    // A connection ended before it brought any answer: through the file, or the origin is away.
-    virtual void unanswered(Task task, FileFailure failure) = 0;
-    // It kept the connection waiting for too long for now: to another one, or another worker.
-    virtual void gave_up_waiting(Task task) = 0;
-    // Never begun: to be sent again, elsewhere.
-    virtual void give_back(const Task& task) = 0;
-    // The oldest answer leads to `location`: whether `task` will be asked for there, when it is
-    // given back.
-    virtual bool follow(Task& task, std::string_view location) = 0;
-    // Not the file's fault, but no time for it either: to be sent again after a wait.
-    virtual void put_off(const Task& task, std::string_view why) = 0;
-    // Nothing can be stored any more.
-    virtual void store_broken(std::string_view text) = 0;
-  };
+  using Owner = ConnectionOwner;
 
   // `loop`, `owner` and `sink` must outlive the connection.
   FetchConnection(net::Loop& loop, Owner& owner, store::Sink& sink, size_t max_in_flight,
@@ -207,8 +147,9 @@ class FetchConnection final : private net::HttpConnection::Handler {
   void prove_all();
   void prove(Answers answers);
   void take_all_back(Doubt doubt);
-  void suspect_last();
+  void take_last_back();
   void judge_unproven(bool orderly);
+  void judge_refused(bool first, bool fails);
   bool judge_misframing(const net::Closure& closure);
 
   net::Loop& loop_;

@@ -18,6 +18,7 @@
 #include "net/after_poll.h"
 #include "net/timer.h"
 #include "worker/absence.h"
+#include "worker/answer_times.h"
 #include "worker/fetch_connection.h"
 #include "worker/pipelining.h"
 #include "worker/redirects.h"
@@ -118,6 +119,8 @@ class Fetcher final : private FetchConnection::Owner {
   void hold_connecting(Millis wait);
   void send_more(FetchConnection& connection);
   bool send_task(FetchConnection& connection, const Task& task);
+  void append_request(FetchConnection& connection, const Task& task);
+  void append_target(std::string& out, const Task& task) const;
   void send_alone(FetchConnection& connection);
   void prove(Answer answer);
   void take_back(std::span<const Answer> answers);
@@ -128,7 +131,6 @@ class Fetcher final : private FetchConnection::Owner {
   bool is_paused() const { return paused_until_ > loop_.now(); }
   void sweep(TimePoint since);
   void sweep_tail(TimePoint since);
-  Millis tail_patience() const;
   bool may_give_up_early(const Task& task) const;
   void check_drained();
   void cut_drain_short();
@@ -157,14 +159,12 @@ class Fetcher final : private FetchConnection::Owner {
   uint64_t put_offs_ = 0;
   size_t in_flight_ = 0;  // on all connections
   size_t on_probation_ = 0;
-  uint64_t mistrust_end_ = 0;  // so many responses in all end the mistrust
-  size_t open_tasks_ = 0;      // names of batches that are not settled
-  size_t max_in_flight_;       // the coordinator's word
+  size_t open_tasks_ = 0;  // names of batches that are not settled
+  size_t max_in_flight_;   // the coordinator's word
   TimePoint paused_until_;
   Millis retry_after_{0};
-  double recovery_ = 0;       // of the recent names that had failed, those that arrived in the end
-  double answer_millis_ = 0;  // how long an answer takes, a moving mean
-  double slow_millis_ = 0;    // the same of the slowest ones
+  double recovery_ = 0;  // of the recent names that had failed, those that arrived in the end
+  AnswerTimes answer_times_;
   uint64_t unanswered_at_ = 0;  // responses when a connection last ended without any
 
   net::Resolver resolver_;

@@ -183,8 +183,9 @@ Part* Outbox::commit_streamed(Batch& batch, uint32_t index) {
   return batch.on_streamed(index, receipt);
 }
 
-// Commits of one batch that stand behind each other in a shard are told together. Not those with
-// another's between them: that would be in the shard, and count for nobody, until it is told.
+// One outcome reports all commits of a batch that are adjacent in a shard. Where another batch's
+// commit lies between them it must go out in its turn: if this process died before, the shard would
+// keep bytes that no outcome accounts for.
 void Outbox::tell_tellable() {
   store::Tellable tellable;
   store::StoreStatus status;

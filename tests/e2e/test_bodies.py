@@ -254,6 +254,19 @@ def test_redirects_within_the_origin_are_followed_and_cost_no_attempt(sink, dept
         verify(server.url, out, "--content")
 
 
+@SINKS
+@DEPTHS
+def test_what_is_doubted_is_asked_for_alone_wherever_it_has_been_led_to(sink, depth, out):
+    """The answer that is doubted is that of the place; what was led there begins at its name again."""
+    with RawServer(PLAIN) as server:
+        server.on_file("moved", [moved("/store/1")])
+        server.on("/store/1", [answer(b"one") + b"stray"], [answer(b"one")])
+        server.pages = {None: page(["moved", *PLAIN])}
+        fetch(server.url, out, "--workers", 1, "--pipeline", depth, "--sink", sink)
+        assert stored(out, sink) == {**PLAIN, "moved": b"one"}
+        assert server.count("/store/1") >= 2
+
+
 def test_redirects_that_lead_away_or_in_circles_are_failures(out):
     with RawServer(PLAIN) as other, RawServer(PLAIN) as server:
         away = {

@@ -365,3 +365,16 @@ def test_a_listing_is_whole_or_its_end_is_told(frame, kind, server, tmp_path):
         assert judge(out, FEW, tmp_path) == {}
     else:
         done.says("page ")
+
+
+@pytest.mark.parametrize("sink", SINKS)
+@pytest.mark.parametrize("depth", [1, 4, 16])
+def test_an_answer_that_is_refused_before_its_end_proves_none_before_it(server, tmp_path, depth, sink):
+    """One answer too many shifts those behind it, and the connection is given up within a body that is too large."""
+    files = {**FEW, "n030": body_of("n030", size=200_000)}
+    service = server.add(Service(files, {"n025": doubled(0.0)}, times=1))
+    out = tmp_path / "out"
+    done = run("fetch", *QUIET, "--workers", 1, "--connections", 1, "--pipeline", depth, "--layout", "flat",
+               "--max-file-size", 100_000, *SINKS[sink], service.url, out, code=3)
+    failed = judge(out, files, tmp_path, service.excuses())
+    assert failed == {"n030": "too-large"}, f"{failed}: {done}"

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = "build/test"  # as script/test has it, so that a compiler's cache may know all that is not mutated
+BUILD = "build/test"  # the folder of script/test: what is not mutated then comes from the compiler cache
 
 DEFERRED_PUT = """
 // The mutation: bodies are written when many have gathered: more than come while answers wait for proof.

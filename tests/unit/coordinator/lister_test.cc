@@ -106,7 +106,7 @@ struct Client final : Lister::Client {
   std::vector<Names> pages;
   std::vector<bool> visits;  // which of the pages were visited again
   Names nexts;               // their markers
-  std::string asked;  // the last page asked for
+  std::string asked;         // the last page asked for
   Millis asked_patience{0};
   int refusals = 0;
   bool ended = false;  // the last page has been read

@@ -19,8 +19,8 @@ namespace {
 #ifndef FLIP_EVERY
 #define FLIP_EVERY 1
 #endif
-// Every so many bits, every so many cuts: script/fault-suite has the time for each of them. A prime, so
-// that every bit of a byte has its turn.
+// Every so many bits, every so many cuts: script/fault-suite has the time for each of them. A
+// prime, so that every bit of a byte has its turn.
 const size_t kStep = std::getenv("GIGAFETCH_FAULT_LONG") != nullptr ? 1 : FLIP_EVERY;
 constexpr size_t kBatches = 1'000;
 

@@ -469,7 +469,7 @@ TEST_CASE("a redirect that is followed costs its name nothing, and counts as no 
     REQUIRE(scene.until_decided());
     CHECK(scene.followed == Log{"a other"});
     CHECK(scene.log == Log{"connected", "elsewhere a", "put b", "stored b 1"});
-    CHECK(scene.statuses == std::vector<int>{FetchConnection::kFollowed, 200});
+    CHECK(scene.statuses == std::vector<int>{ConnectionOwner::kFollowed, 200});
   }
 }
 
@@ -890,6 +890,40 @@ TEST_CASE("an orderly end proves, a reset of what was sent ahead does not") {
     REQUIRE(scene.until_disconnected());
     CHECK(scene.proved.size() == (orderly ? 2 : 0));
     CHECK(scene.logged("unproven a") == (!orderly && scene.logged("stored a 1")));
+  }
+}
+
+TEST_CASE(
+    "a broken answer leaves those before it unproven, even where one at a time is asked for") {
+  int asked = 0;
+  Scene scene([&](Peer& peer, const std::string&) {
+    peer.send(++asked == 1 ? ok("a") : "HTTP/1.1 2x0 OK\r\n\r\n");
+  });
+  scene.fetch({"a"});
+  REQUIRE(scene.until([&] { return scene.logged("stored a 1"); }));
+  scene.to_send = {Task{scene.batch.get(), 0}};
+  scene.fill(scene.connection);
+  REQUIRE(scene.until_disconnected());
+  CHECK(scene.log.back() == "disconnected");
+  CHECK(scene.logged("charged a bad-framing"));
+  CHECK(scene.logged("unproven a"));
+  CHECK(scene.proved.empty());
+}
+
+TEST_CASE(
+    "an answer that is cut off because it is not taken proves nothing, unless it is the first") {
+  const std::string large(300'000, 'x');
+  for (const bool first : {true, false}) {
+    Scene scene(
+        [&](Peer& peer, const std::string& target) {
+          if (target == "/b") peer.send((first ? "" : ok("a")) + ok(large));
+        },
+        BodyRules{.max_file_size = 5});
+    scene.fetch({"a", "b"});
+    REQUIRE(scene.until_disconnected());
+    CHECK(scene.proved == (first ? std::vector<std::string>{"a"} : std::vector<std::string>{}));
+    CHECK(scene.logged("suspected b") == !first);
+    CHECK(scene.logged("unproven a") == !first);
   }
 }
 
