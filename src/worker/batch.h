@@ -168,6 +168,7 @@ struct Task {
   bool unanswered = false;  // a fresh connection has ended before its answer, uncharged
   bool moved = false;       // was taken from a connection that kept it waiting
   bool alone = false;       // its answer was doubted: to be fetched with nothing behind it
+  uint8_t unproven = 0;     // times that its connection ended before its answer was proven
 
   uint32_t redirect = 0;  // its place in Redirects, plus 1; 0: none
 

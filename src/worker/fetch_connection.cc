@@ -252,7 +252,7 @@ void FetchConnection::settle_stored(const store::Hash128& content) {
   reset_response();
   // Most files come at the first try, from where they were asked for.
   Part* const part = owner_.answered(task, bytes, content);
-  if (task.attempts > 0 || task.is_redirected()) {
+  if (task.attempts > 0 || task.is_redirected() || task.unproven > 0) {
     return probation_.add({task, part, bytes, content, nullptr, false}, loop_.now());
   }
   probation_.add_file(file_of(task, part, bytes, content), loop_.now());

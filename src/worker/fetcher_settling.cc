@@ -7,6 +7,9 @@ namespace {
 
 // Files put off for one warning about it.
 constexpr uint64_t kPutOffsPerWarning = 1000;
+// A name goes again so often beside others when its connection ended before its answer was proven:
+// one that ends each connection by a reset would never prove any.
+constexpr uint8_t kUnprovenTries = 3;
 // The wait of a name that is to go again, but not at once.
 constexpr Millis kPutOff{100};
 // As long as most of the names that had failed arrive in the end, failures are chance, or about the
@@ -93,7 +96,11 @@ void Fetcher::taken_back(Answers answers, Doubt doubt) {
   take_back(singly);
   if (state_ != State::running) return;
   for (Answer& answer : singly) {
-    answer.task.alone = doubt == Doubt::suspected;
+    if (doubt == Doubt::unproven && answer.task.unproven < kUnprovenTries) {
+      ++answer.task.unproven;
+    } else {
+      answer.task.alone = true;
+    }
     answer.task.replayed = false;
     redirects_.forget(answer.task);
     answer.task.redirect = 0;
