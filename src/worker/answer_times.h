@@ -54,7 +54,7 @@ class AnswerTimes {
   static constexpr uint64_t kMistrustedAnswers = 10'000;
   // In usual waits for an answer: how long nothing comes at a quiet point, and how rare such are.
   static constexpr double kQuietFactor = 1.25, kLongQuietFactor = 4, kPatienceFactor = 100;
-  static constexpr Millis kLeastQuiet{2}, kLeastLongQuiet{100}, kMostQuiet{2'000},
+  static constexpr Millis kLeastQuiet{20}, kLeastLongQuiet{100}, kMostQuiet{2'000},
       kLeastPatience{200};
 
   static Millis millis(double value) { return Millis(static_cast<int64_t>(std::min(value, 1e9))); }

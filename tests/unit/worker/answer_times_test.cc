@@ -8,7 +8,7 @@ using namespace gigafetch::worker;
 TEST_CASE("patience follows from how long answers take, within bounds") {
   AnswerTimes times;
   CHECK(times.tail_patience(Millis(30'000)) == Millis(1000));
-  CHECK(times.probation_terms(0, 64).quiet == Millis(2));
+  CHECK(times.probation_terms(0, 64).quiet == Millis(20));
   for (int i = 0; i < 1000; ++i)
     times.on_answer(Millis(100));
   CHECK(times.usual(2) > Millis(190));
@@ -25,5 +25,5 @@ TEST_CASE("an origin that misframes is trusted with little until it has answered
   CHECK(times.probation_terms(101, 64).most < usual);
   CHECK(times.probation_terms(101, 64).quiet == times.probation_terms(101, 64).long_quiet);
   CHECK(times.probation_terms(20'000, 64).most == usual);
-  CHECK(times.probation_terms(20'000, 64).quiet == Millis(2));
+  CHECK(times.probation_terms(20'000, 64).quiet == Millis(20));
 }
