@@ -95,14 +95,23 @@ MUTATIONS = {
         ["e2e/test_framing.py", "-k", "large_files"]),
     "shifted-answers-kept": (
         "what no quiet point has proven is asked for again when an end proves wrong",
-        [("src/worker/fetch_connection.cc", "    take_all_back(Doubt::unproven);\n  }\n  return true;",
+        [("src/worker/fetch_connection_proof.cc", "    take_all_back(Doubt::unproven);\n  }\n  return true;",
           "    prove_all();\n  }\n  return true;")],
         ["e2e/test_framing.py", "-k", "all_before_them"]),
     "unanswered-skipped": (
         "what a connection leaves unanswered is asked for again",
         [("src/worker/fetch_connection.cc", "    owner_.give_back(in_flight_.pop());",
-          "    owner_.proven(Answer{in_flight_.pop(), 0, {}, nullptr, false});")],
+          "  {\n"
+          "    const Task task = in_flight_.pop();\n"
+          "    Answers skipped;\n"
+          "    skipped.files.push_back(file_of(task, owner_.answered(task, 0, {}), 0, {}));\n"
+          "    owner_.proven(skipped);\n"
+          "  }")],
         ["e2e/test_cuts.py"]),
+    "refused-proves": (
+        "an answer that is cut off because it is not taken proves none before it",
+        [("src/worker/fetch_connection_proof.cc", "  if (first) return prove_all();", "  if (first || fails) return prove_all();")],
+        ["e2e/test_framing.py", "-k", "refused_before_its_end"]),
 }
 
 
