@@ -90,8 +90,9 @@ MUTATIONS = {
         ["fault/test_origins.py", "-k", "too_late"]),
     "told-unproven": (
         "an answer counts only when it is proven",
-        [("src/worker/fetch_connection.cc", "  probation_.add(std::move(answer), loop_.now());",
-          "  owner_.proven(std::move(answer));")],
+        [("src/worker/fetch_connection.cc",
+          "  probation_.add_file(file_of(task, part, bytes, content), loop_.now());",
+          "  Answers told;\n  told.files.push_back(file_of(task, part, bytes, content));\n  owner_.proven(told);")],
         ["e2e/test_framing.py", "-k", "large_files"]),
     "shifted-answers-kept": (
         "what no quiet point has proven is asked for again when an end proves wrong",
