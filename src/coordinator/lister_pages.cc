@@ -25,8 +25,8 @@ void Lister::take_page() {
   Result<Marker> next = page.next_marker();
   if (!next) return bad_page(name, next.failure());
   if (!before_.is_visit && *next && *next == marker()) {
-    // Most likely the answer before this one, come twice: what else is on this connection is not
-    // what was asked for either.
+    // Most likely the previous answer was sent twice. Then nothing else on this connection answers
+    // what it was asked either.
     connection_.close();
     return bad_answer(ErrorCode::origin,
                       fmt::format("{}: its marker '{}' has been seen before, for it asked for this "

@@ -1,8 +1,8 @@
 // OriginWatch: how long an origin may stay away before the run ends. Loop thread only.
 //
 // An origin that is away is no failure of its files: nothing is charged, the job waits. But an
-// origin that has never answered is soon given up, since its address is likely wrong. One that has
-// been asked for a page has the time that a page may take, once.
+// origin that has never answered is soon given up, since its address is likely wrong. Once it has
+// been asked for its first page, it is given the time that a page may take.
 #pragma once
 
 #include <algorithm>
